@@ -97,7 +97,7 @@ class Room:
         return _camera(np.array(places).reshape(n, 3), yaw, pitch)
 
     def path(self, n: int, seed: int = 0) -> Camera:
-        """n cameras on a walk once around the room, as if held in a hand: above the boxes, looking across the middle."""
+        """n cameras on a walk once around the room, as if held in a hand, above the boxes and looking inwards."""
         random = np.random.default_rng(seed)
         turn = np.arange(n) / max(n, 1) * 2 * math.pi
         phase = random.uniform(0, 2 * math.pi, (5, 3, 1))
@@ -134,7 +134,7 @@ class Room:
         return depth, labels, colors
 
     def visible(self, points: Tensor, camera: Camera) -> Tensor:
-        """(V, N) bool, the truth: the nearest pixel is in the frame, the point in front, and the ray to it hits it first."""
+        """(V, N) bool, the truth: the nearest pixel is in the frame, the point in front, nothing on the way to it."""
         xyz = points.detach().cpu().double().numpy()
         height, width = camera.size
         visible = np.zeros((len(camera), len(xyz)), dtype=bool)
@@ -286,7 +286,7 @@ def _write_matrix(path: str | Path, matrix: Tensor) -> None:
 
 
 def _camera(place: np.ndarray, yaw: np.ndarray, pitch: np.ndarray) -> Camera:
-    """Upright cameras at places (n, 3) whose optical axes have this yaw (about z, from x) and pitch (positive is up)."""
+    """Upright cameras at places (n, 3); yaw of the optical axis is about z and from x, pitch is positive upwards."""
     ahead = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=1)
     right = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=1)
     pose = np.tile(np.eye(4), (len(place), 1, 1))
