@@ -1,6 +1,29 @@
-"""Moving knowledge between images and 3D: which pixels see which points, and what each can tell the other."""
+"""Moving knowledge between images and 3D: which pixels see which points, and what each can tell the other.
+
+Conventions: :mod:`pyproj2d3d.camera`. Every operation again in plain torch: :mod:`pyproj2d3d.reference`.
+"""
+
+from importlib.metadata import version as _version
 
 from .camera import Camera, Matches
-from .reference import fuse_views, project, sample, splat, visibility, zbuffer
+from .data.mesh import render_depth
+from .ops.fuse_views import ViewFuser, fuse_views
+from .ops.project import project
+from .ops.sample import sample
+from .ops.splat import splat
+from .ops.visibility import visibility
+from .ops.zbuffer import zbuffer
 
-__all__ = ["Camera", "Matches", "fuse_views", "project", "sample", "splat", "visibility", "zbuffer"]
+__version__ = _version("pyproj2d3d")
+__all__ = [
+    "Camera",
+    "Matches",
+    "ViewFuser",
+    "fuse_views",
+    "project",
+    "render_depth",
+    "sample",
+    "splat",
+    "visibility",
+    "zbuffer",
+]

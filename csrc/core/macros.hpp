@@ -1,0 +1,15 @@
+#pragma once
+// What differs between the two compilers that read every operation: nvcc (both sides) and g++ (the CPU side alone).
+
+#ifdef __CUDACC__
+#define P2D3D_HD __host__ __device__ __forceinline__
+#else
+#define P2D3D_HD inline __attribute__((always_inline))
+#endif
+
+/// A loop over the first `width` of at most W channels: unrolled on the device, so that arrays of W stay in registers.
+#ifdef __CUDA_ARCH__
+#define P2D3D_FOR_CHANNELS(c, W, width) _Pragma("unroll") for (int c = 0; c < (W); ++c) if (c < (width))
+#else
+#define P2D3D_FOR_CHANNELS(c, W, width) for (int c = 0; c < (width); ++c)
+#endif

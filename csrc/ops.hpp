@@ -1,0 +1,124 @@
+#pragma once
+// The native table of contents: every operation, declared and documented once. T is the geometry's float or double,
+// F a feature type. Arrays are dense and row-major; features carry their channels last; an optional array is a null
+// view. Every operation writes every element of its outputs unless it says that they come filled.
+
+#include "core/exec.hpp"
+#include "core/half.hpp"
+#include "core/view.hpp"
+
+/// The inverse poses, rounded nowhere. world_from_camera (V, 4, 4); out (V, 3, 4): general 3x3 inverse by cofactors.
+template <class T>
+void camera_from_world(const Exec &on, View<const T, 3> world_from_camera, View<double, 3> out);
+
+/// points (N, 3) to uvz (V, N, 3). camera_from_world (V, 3, 4); intrinsics (V, 4) as fx, fy, cx, cy.
+template <class T>
+void project(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world, View<const T, 2> intrinsics,
+             View<T, 3> uvz);
+/// Gradient of project to the points: out (N, 3), summed over views in order.
+template <class T>
+void project_grad_points(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
+                         View<const T, 2> intrinsics, View<const T, 3> grad, View<T, 2> out);
+/// Gradient of project to the cameras: out (V, 16), twelve of camera_from_world and four of the intrinsics.
+/// partial (V, blocks of kGradBlock points, 16) is scratch: blocks are summed in order.
+constexpr int64_t kGradBlock = 1024;
+template <class T>
+void project_grad_camera(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
+                         View<const T, 2> intrinsics, View<const T, 3> grad, View<double, 3> partial, View<T, 2> out);
+
+/// What makes a point seen: see visibility in ops/visibility.py.
+struct SeenRule {
+  int64_t height, width, border;
+  double z_min, z_max, depth_scale, a, b, c;  // |depth - z| <= a + b z + c z^2
+};
+/// Pass 1 of visibility. depth (V, H W) of D = T or uint16, or null. Points go in tiles of kTile:
+/// bits (V, tiles, kTile / 32) one bit per point, count (V, tiles) set bits.
+constexpr int64_t kTile = 256;
+template <class T, class D>
+void visibility_test(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
+                     View<const T, 2> intrinsics, View<const D, 2> depth, const SeenRule &rule, View<uint32_t, 3> bits,
+                     View<int64_t, 2> count);
+/// Pass 2: writes the set bits in order. end (V, tiles): inclusive running sum of count. point and pixel (M).
+template <class T>
+void visibility_fill(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
+                     View<const T, 2> intrinsics, const SeenRule &rule, View<const uint32_t, 3> bits,
+                     View<const int64_t, 2> end, View<int32_t, 1> point, View<int32_t, 1> pixel);
+
+/// What a z-buffer is: the grid (h, w) holds every stride-th pixel of the image, a point covers 2 radius + 1 pixels.
+struct ZbufferGrid {
+  int64_t height, width, radius, stride;
+};
+/// Nearest point per grid pixel, for all points or those listed by ptr (V + 1) and point (M). index (V, h, w) comes
+/// filled with -1; leaves -1 and depth 0 where nothing projects. Equal depths go to the lower index.
+template <class T>
+void zbuffer(const Exec &on, View<const T, 3> uvz, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
+             const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth);
+/// The same for points and cameras, projected on the way.
+template <class T>
+void zbuffer_points(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
+                    View<const T, 2> intrinsics, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth);
+/// Gradient of depth (V, h, w) to uvz: out (V, N, 3).
+template <class T>
+void zbuffer_grad(const Exec &on, View<const T, 3> uvz, const ZbufferGrid &grid, View<const int64_t, 3> index,
+                  View<const T, 3> grad, View<T, 3> out);
+
+/// out (P, C) = rows (N, C) at index (P), zero where it is negative.
+template <class F>
+void take_rows(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> index, View<F, 2> out);
+/// out (D, C), filled with zeros: out[d] = sum of rows[row[s]] * weight[row[s]] over the run of s with key[s] == d, in
+/// order, divided by the run's length if `mean`. key (L) ascends; negative keys are passed over. weight and count may
+/// be null; count (D), filled with zeros, gets the length of each run.
+template <class F>
+void sum_runs(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> row, View<const int64_t, 1> key,
+              View<const acc_t<F>, 1> weight, bool mean, View<int64_t, 1> count, View<F, 2> out);
+
+/// How an image of (height, width) pixels lies on a map of (h, w) cells.
+struct MapRule {
+  int64_t height, width;
+  bool bilinear, align_corners;
+};
+/// Where to read: at uv (V, N, 2), or, with uv null, at the matches ptr (V + 1) and pixel (M). L is V N or M.
+template <class U> struct Places {
+  View<const U, 3> uv;
+  View<const int64_t, 1> ptr;
+  View<const int32_t, 1> pixel;
+};
+/// maps (V, h, w, C) read at places: out (L, C). norm (L), if not null, gets max(|row|, 1e-12), and rows are divided by it.
+template <class F, class U>
+void sample(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule, View<acc_t<F>, 1> norm,
+            View<F, 2> out);
+
+/// The gradient that reaches a sampled row. grad (L, C), or (N, C) with point (M) and count (N): then row i has
+/// grad[point[i]] / count[point[i]], or, with arg (N, C) not null, grad[point[i]] where arg is the row's view.
+template <class F> struct RowGrad {
+  View<const F, 2> grad;
+  View<const int32_t, 1> point, count;
+  View<const int32_t, 2> arg;
+};
+/// cell (L) the flat map cell under each place, V h w where it lies outside; and, with norm and dot (L) not null, the
+/// length of each sampled row and its product with the gradient, which the two gradients below need.
+template <class F, class U>
+void sample_prepare(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
+                    const RowGrad<F> &grad, View<int64_t, 1> cell, View<acc_t<F>, 1> norm, View<acc_t<F>, 1> dot);
+/// Gradient to the maps: out (V, h, w, C). order (L) sorts cell, start (V h w + 1) says where each cell begins in it.
+template <class F, class U>
+void sample_grad_maps(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
+                      const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot,
+                      View<const int64_t, 1> order, View<const int64_t, 1> start, View<F, 4> out);
+/// Gradient to uv: out (V, N, 2).
+template <class F, class U>
+void sample_grad_uv(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
+                    const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot, View<U, 3> out);
+
+/// Adds what the views see to fused (N, C), in view order: sums, or the maximum and, with arg (N, C) not null, the view
+/// it came from. count (N) grows by the views that see each point. Both come filled with zeros or from the views before;
+/// with `finish` sums become means.
+template <class F>
+void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &places, View<const int32_t, 1> point,
+                const MapRule &rule, View<acc_t<F>, 1> norm, bool maximum, bool finish, View<acc_t<F>, 2> fused,
+                View<int32_t, 1> count, View<int32_t, 2> arg);
+
+/// CPU only: the first match that is not a point of n_points at a pixel of n_pixels, or does not ascend within its
+/// view; M where all are sound.
+int64_t first_bad_match(const Exec &on, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
+                        View<const int32_t, 1> pixel, int64_t n_points, int64_t n_pixels);

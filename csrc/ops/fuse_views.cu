@@ -1,0 +1,102 @@
+#include "core/taps.hpp"
+
+namespace {
+
+constexpr int64_t kTilePoints = 32;
+
+/// A tile of points over all views. Matches ascend by point within a view, so what a view says of the tile is one
+/// stretch of its matches: found by bisection, added in view order, and never written anywhere else.
+template <class F, int W> struct FuseTile {
+  using A = acc_t<F>;
+  Reader<F, A> reader;
+  View<const int32_t, 1> point;
+  View<const A, 1> norm;
+  bool maximum, finish;
+  View<A, 2> fused;
+  View<int32_t, 1> count;
+  View<int32_t, 2> arg;
+
+  P2D3D_HD int64_t first_not_below(int64_t low, int64_t high, int64_t n) const {
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (point(middle) < n) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  P2D3D_HD void operator()(int64_t tile, int64_t lane) const {
+    const int64_t begin = tile * kTilePoints, left = fused.shape[0] - begin;
+    const int64_t end = begin + (left < kTilePoints ? left : kTilePoints);
+    int32_t seen[kTilePoints];
+    for (int64_t n = begin; n < end; ++n) seen[n - begin] = count(n);  // grows in a launch of its own
+    for (int64_t view = 0; view < reader.maps.shape[0]; ++view) {
+      const int64_t last = reader.places.ptr(view + 1);
+      for (int64_t i = first_not_below(reader.places.ptr(view), last, begin); i < last && point(i) < end; ++i)
+        add(i, view, lane, seen[point(i) - begin]++);
+    }
+    for (int64_t n = begin; n < end && finish && !maximum; ++n) divide(n, lane, seen[n - begin]);
+  }
+
+  P2D3D_HD void add(int64_t i, int64_t view, int64_t lane, int32_t seen) const {
+    const int64_t channels = fused.shape[1], first = lane * W, n = point(i);
+    const int width = lane_end<W>(channels, lane);
+    const Taps<A> taps = reader.taps(i, view);
+    const A length = norm ? norm(i) : A(1);
+    A *to = fused.data + n * channels + first;
+    P2D3D_FOR_CHANNELS(c, W, width) {
+      A x = taps.value(reader.maps, first + c);
+      if (norm) x /= length;
+      if (!maximum) {
+        to[c] += x;
+      } else if (seen == 0 || x > to[c] || x != x) {  // NaN stays
+        to[c] = x;
+        if (arg) arg.data[n * channels + first + c] = int32_t(view);
+      }
+    }
+  }
+  P2D3D_HD void divide(int64_t n, int64_t lane, int32_t views) const {
+    const int width = lane_end<W>(fused.shape[1], lane);
+    A *to = fused.data + n * fused.shape[1] + lane * W;
+    if (views > 1) P2D3D_FOR_CHANNELS(c, W, width) to[c] /= A(views);
+  }
+};
+
+template <class F> struct CountTile {  // the same stretches, for the counts
+  FuseTile<F, 1> fuse;
+  P2D3D_HD void operator()(int64_t, int64_t tile) const {
+    const int64_t begin = tile * kTilePoints, end = begin + kTilePoints;
+    for (int64_t view = 0; view < fuse.reader.maps.shape[0]; ++view) {
+      const int64_t last = fuse.reader.places.ptr(view + 1);
+      for (int64_t i = fuse.first_not_below(fuse.reader.places.ptr(view), last, begin); i < last && fuse.point(i) < end;
+           ++i)
+        fuse.count(fuse.point(i)) += 1;
+    }
+  }
+};
+
+}  // namespace
+
+template <class F>
+void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &places, View<const int32_t, 1> point,
+                const MapRule &rule, View<acc_t<F>, 1> norm, bool maximum, bool finish, View<acc_t<F>, 2> fused,
+                View<int32_t, 1> count, View<int32_t, 2> arg) {
+  using A = acc_t<F>;
+  const Reader<F, A> reader(maps, places, rule);
+  const View<const A, 1> lengths{norm.data, {norm.shape[0]}};
+  const int64_t tiles = (fused.shape[0] + kTilePoints - 1) / kTilePoints;
+  if (norm) for_each(on, 1, point.shape[0], NormOfRow<F, A>{reader, norm});
+  for_each_lane(on, tiles, fused.shape[1], [&](auto width) {
+    return FuseTile<F, decltype(width)::value>{reader, point, lengths, maximum, finish, fused, count, arg};
+  });
+  for_each(on, 1, tiles, CountTile<F>{{reader, point, lengths, maximum, finish, fused, count, arg}});
+}
+
+#define P2D3D_FOR(F)                                                                                                  \
+  template void fuse_views<F>(const Exec &, View<const F, 4>, const Places<acc_t<F>> &, View<const int32_t, 1>,       \
+                              const MapRule &, View<acc_t<F>, 1>, bool, bool, View<acc_t<F>, 2>, View<int32_t, 1>,    \
+                              View<int32_t, 2>);
+P2D3D_FOR(Half)
+P2D3D_FOR(BFloat16)
+P2D3D_FOR(float)
+P2D3D_FOR(double)

@@ -1,0 +1,96 @@
+"""Is this argument what was asked for? One wording for every error: the name, what was wanted, what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..camera import Camera, Matches, image_size
+from ._register import native, on
+
+GEOMETRY = (torch.float32, torch.float64)
+FEATURES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+__all__ = ["FEATURES", "GEOMETRY", "check_camera", "check_choice", "check_device", "check_int", "check_matches", "check_number"]
+__all__ += ["check_tensor", "image_size"]
+
+
+def check_tensor(name: str, tensor: Tensor, dtypes: Sequence[torch.dtype], *shape: int | None) -> None:
+    """``shape`` gives each axis its length, or None for any."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.dtype not in dtypes:
+        wanted = " or ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise TypeError(f"{name} must be {wanted}, got {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, tensor.shape, strict=True)):
+        wanted = ", ".join("*" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(tensor.shape)}")
+    if tensor.device.type not in ("cpu", "cuda", "meta"):
+        raise ValueError(f"{name} must be on the CPU or a CUDA device, got {tensor.device}")
+
+
+def check_device(name: str, tensor: Tensor | Camera, like: str, other: Tensor | Camera) -> None:
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on {other.device} like {like}, got {tensor.device}")
+
+
+def check_camera(name: str, camera: Camera) -> None:
+    if not isinstance(camera, Camera):
+        raise TypeError(f"{name} must be a Camera, got {type(camera).__name__}")
+
+
+def check_int(name: str, value: int, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
+
+
+def check_number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number, got NaN")
+    return float(value)
+
+
+def check_choice(name: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(repr(c) for c in choices)}, got {value!r}")
+
+
+def check_matches(name: str, matches: Matches, *, n_points: int | None = None, size: tuple[int, int] | None = None) -> None:
+    """Matches that fit a cloud and images. On the CPU every match is looked at; on CUDA that would synchronise, so
+    there the sizes that visibility notes down must agree, and matches made by hand are trusted."""
+    if not isinstance(matches, Matches):
+        raise TypeError(f"{name} must be Matches, as visibility returns them, got {type(matches).__name__}")
+    check_tensor(f"{name}.ptr", matches.ptr, (torch.int64,), None)
+    check_tensor(f"{name}.point", matches.point, (torch.int32,), None)
+    check_tensor(f"{name}.pixel", matches.pixel, (torch.int32,), len(matches.point))
+    if len(matches.ptr) == 0:
+        raise ValueError(f"{name}.ptr must have V + 1 entries, got none")
+    for part in ("point", "pixel"):
+        check_device(f"{name}.{part}", getattr(matches, part), f"{name}.ptr", matches.ptr)
+    if n_points is not None and matches.n_points not in (None, n_points):
+        raise ValueError(f"{name} were made for {matches.n_points} points, got {n_points}")
+    if size is not None and matches.size not in (None, size):
+        raise ValueError(f"{name} were made for images of size {matches.size}, got size {size}")
+    if matches.ptr.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_each_match(name, matches, n_points, size)
+
+
+def _check_each_match(name: str, matches: Matches, n_points: int | None, size: tuple[int, int] | None) -> None:
+    first, last = matches.ptr[[0, -1]].tolist()
+    if first != 0 or last != len(matches.point) or bool((matches.ptr.diff() < 0).any()):
+        raise ValueError(f"{name}.ptr must ascend from 0 to {len(matches.point)}, got {matches.ptr.tolist()}")
+    points, pixels = n_points if n_points is not None else 2**31, size[0] * size[1] if size is not None else 2**31
+    ptr, point, pixel = (t.contiguous() for t in (matches.ptr, matches.point, matches.pixel))
+    bad = native.first_bad_match(on(ptr), ptr, point, pixel, points, pixels)
+    if bad < len(point):
+        raise ValueError(
+            f"{name} must hold points below {points} and pixels below {pixels}, points ascending within a view; "
+            f"match {bad} is point {point[bad].item()} at pixel {pixel[bad].item()}"
+        )
