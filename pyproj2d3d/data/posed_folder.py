@@ -68,7 +68,6 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth_scale: float = 1000
 
     depth_size = _common_size(files, "depth", check_depth_mode)
     color_size = _common_size(files, "color", lambda path, mode: None)
-    _check_label_sizes(files, color_size)
     if scannet:
         depth_intrinsics = folder / "intrinsic" / "intrinsic_depth.txt"
         color_intrinsics = folder / "intrinsic" / "intrinsic_color.txt"
@@ -77,6 +76,7 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth_scale: float = 1000
         if depth_size != color_size:
             color = next(iter(files.values()))["color"]
             raise ValueError(f"{color}: colour must have the size of depth, {depth_size} (H, W), got {color_size}")
+    _check_label_sizes(files, color_size)
 
     kept, skipped = {}, []
     for name, of_frame in files.items():
@@ -116,7 +116,7 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth_scale: float = 1000
 
 def _seven_scenes_files(folder: Path) -> Files:
     files: Files = {}
-    for name in sorted(os.listdir(folder), reverse=True):  # so that of two colour images the png is kept
+    for name in sorted(os.listdir(folder)):  # of two colour images the later name is kept: the png
         if found := _SEVEN_SCENES.fullmatch(name):
             frame, *kinds = found.groups()
             files.setdefault(frame, {})[next(filter(None, kinds))] = folder / name
