@@ -51,8 +51,8 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth_scale: float = 1000
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: must be a folder of posed RGB-D frames, there is none")
-    if not depth_scale > 0:
-        raise ValueError(f"depth_scale must be positive, got {depth_scale}")
+    if not 0 < depth_scale < float("inf"):
+        raise ValueError(f"depth_scale must be positive and finite, got {depth_scale}")
     seven_scenes, scannet = _seven_scenes_files(folder), _scannet_files(folder)
     if seven_scenes and scannet:
         raise ValueError(f"{folder}: must have one layout, got both frame-*.* files and folders depth/, color/, pose/")

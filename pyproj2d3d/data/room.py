@@ -28,6 +28,20 @@ _ROWS = 48  # of an image that are traced at a time, so that the work stays in c
 _GAP = 0.3  # metres that a camera keeps from walls and boxes
 _SEAM = 1e-6  # metres by which a point may lie behind its own face: float32 rounds by 0.24e-6 m at 8 m
 
+_NAMES = {
+    "7scenes": {
+        "color": "frame-{:06d}.color.png",
+        "depth": "frame-{:06d}.depth.png",
+        "pose": "frame-{:06d}.pose.txt",
+        "label": "frame-{:06d}.label.png",
+    },
+    "scannet": {"color": "color/{}.jpg", "depth": "depth/{}.png", "pose": "pose/{}.txt", "label": "label/{}.png"},
+}
+_INTRINSICS = {
+    "7scenes": {"color": "camera-intrinsics.txt", "depth": "camera-intrinsics.txt"},
+    "scannet": {"color": "intrinsic/intrinsic_color.txt", "depth": "intrinsic/intrinsic_depth.txt"},
+}
+
 
 class Room:
     """A room with its own boxes for every ``seed``.
@@ -228,7 +242,7 @@ def write_room(
     """A walk through a room and its point cloud, as a folder that :func:`read_posed_folder` reads.
 
     Args:
-        path: the folder; made where there is none, files of the same names are written over.
+        path: the folder; made where there is none, otherwise it must be empty.
         frames: how many; the camera is ``Room(seed).path(frames, seed)``, resized to ``size``.
         points: how many there are in ``points.ply``; 0 leaves the file out.
         noise: the standard deviation of depth is noise * z^2, as a structured-light sensor's; a Kinect's is 0.003.
@@ -236,53 +250,48 @@ def write_room(
         size: of the depth images, (H, W).
 
     Depth is in millimetres. In ScanNet's layout colour is JPEG, and so not exact.
+
+    Raises:
+        ValueError: an unknown layout.
+        FileExistsError: the folder is not empty.
     """
-    if layout not in ("7scenes", "scannet"):
+    if layout not in _NAMES:
         raise ValueError(f'layout must be "7scenes" or "scannet", got {layout!r}')
     folder, room, random = Path(path), Room(seed), np.random.default_rng(seed)
-    scannet = layout == "scannet"
-    camera = room.path(frames, seed).resized(size)
-    color_camera = (
-        camera.resized((2 * size[0] + 8, 2 * size[1] + 16)) if scannet else camera
-    )  # 968 x 1296 for 480 x 640
-    for part in ("color", "depth", "pose", "label", "intrinsic") if scannet else (".",):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: must be empty or not there yet, so that two scenes do not mix")
+    camera = color_camera = room.path(frames, seed).resized(size)
+    if layout == "scannet":
+        color_camera = camera.resized((2 * size[0] + 8, 2 * size[1] + 16))  # 968 x 1296 for 480 x 640
+    for name in (*_NAMES[layout].values(), *_INTRINSICS[layout].values()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
     for i in range(frames):
+        file = {kind: folder / name.format(i) for kind, name in _NAMES[layout].items()}
         depth, labels, colors = room.render(camera[i])
-        if scannet:
+        if layout == "scannet":
             _, labels, colors = room.render(color_camera[i])
         z = depth[0].numpy()
         z = z + random.standard_normal(z.shape) * noise * z**2
-        name = (
-            (lambda kind, i=i: folder / kind / str(i))
-            if scannet
-            else (lambda kind, i=i: folder / f"frame-{i:06d}.{kind}")
-        )
-        _write_image(f"{name('depth')}.png", (1000 * z).round().clip(0, 65534).astype(np.uint16))
-        _write_image(f"{name('color')}.{'jpg' if scannet else 'png'}", colors[0].numpy())
-        _write_image(f"{name('label')}.png", labels[0].clamp(min=0).numpy().astype(np.uint8))
-        _write_matrix(f"{name('pose')}.txt", camera.world_from_camera[i])
-    if scannet:
-        for kind, of in (("depth", camera), ("color", color_camera)):
-            _write_matrix(
-                folder / "intrinsic" / f"intrinsic_{kind}.txt", torch.block_diag(of.intrinsics[0], torch.ones(1, 1))
-            )
-    else:
-        _write_matrix(folder / "camera-intrinsics.txt", camera.intrinsics[0])
+        _write_image(file["depth"], (1000 * z).round().clip(0, 65534).astype(np.uint16))
+        _write_image(file["color"], colors[0].numpy())
+        _write_image(file["label"], labels[0].clamp(min=0).numpy().astype(np.uint8))
+        _write_matrix(file["pose"], camera.world_from_camera[i])
+    for kind, of in (("depth", camera), ("color", color_camera)):
+        _write_matrix(folder / _INTRINSICS[layout][kind], of.intrinsics[0])
     if points:
         xyz, ids, rgb = room.points(points, seed)
         write_ply(folder / "points.ply", xyz.numpy(), rgb.numpy(), ids.numpy())
 
 
-def _write_image(path: str, pixels: np.ndarray) -> None:
+def _write_image(path: Path, pixels: np.ndarray) -> None:
     from PIL import Image
 
     Image.fromarray(pixels).save(path, quality=95)  # which only JPEG minds
 
 
-def _write_matrix(path: str | Path, matrix: Tensor) -> None:
+def _write_matrix(path: Path, matrix: Tensor) -> None:
     """As text that reads back to the same bits."""
-    Path(path).write_text("".join(" ".join(map(repr, row)) + "\n" for row in matrix.tolist()))
+    path.write_text("".join(" ".join(map(repr, row)) + "\n" for row in matrix.tolist()))
 
 
 def _camera(place: np.ndarray, yaw: np.ndarray, pitch: np.ndarray) -> Camera:

@@ -115,8 +115,8 @@ def test_a_cloud_under_another_name_is_not_read(folder):
 
 def test_depth_scale_is_handed_on_and_must_be_positive(written):
     assert read_posed_folder(written["7scenes"], depth_scale=5000).frames[0].depth_scale == 5000
-    for scale in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="depth_scale must be positive, got"):
+    for scale in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="depth_scale must be positive and finite, got"):
             read_posed_folder(written["7scenes"], depth_scale=scale)
 
 
@@ -133,6 +133,12 @@ def test_noise_grows_with_the_square_of_depth(tmp_path):
 def test_an_unknown_layout_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match='layout must be "7scenes" or "scannet", got \'kitti\''):
         write_room(tmp_path, layout="kitti")
+
+
+def test_a_room_is_not_written_over_another_scene(folder):
+    with pytest.raises(FileExistsError, match=says(folder, "must be empty or not there yet")):
+        write_room(folder, frames=1, size=SIZE)
+    assert len(read_posed_folder(folder).frames) == 11
 
 
 def test_a_folder_without_labels_has_none(folder, layout):
