@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data",
         type=Path,
         metavar="DIR",
-        help="a folder of posed RGB-D frames, named as in 7-Scenes or as a ScanNet export; a synthetic room when absent",
+        help="a folder of posed RGB-D frames, named as in 7-Scenes or as ScanNet exports; absent: a synthetic room",
     )
     demo.add_argument(
         "--out",
@@ -56,15 +56,15 @@ def _demo(chosen: argparse.Namespace) -> int:
 def _info(chosen: argparse.Namespace) -> int:
     import torch
 
-    from . import _native
+    from .ops._register import native
 
-    build = _native.build_info()
+    build = native.build_info()
     cuda = f"built with CUDA {build['cuda_version']} for {build['architectures']}" if build["cuda"] else "not built"
     rows = {
         "version": _version(),
         "CUDA": cuda,
         "compiler": build["compiler"],
-        "CPU": f"{_native.isa()}, {torch.get_num_threads()} threads",
+        "CPU": f"{native.isa()}, {torch.get_num_threads()} threads",
         "torch": f"{torch.__version__}, its CUDA: {torch.version.cuda or 'none'}",
         "driver": _driver(),
         "devices": _devices() if build["cuda"] else "cpu",
@@ -77,10 +77,10 @@ def _info(chosen: argparse.Namespace) -> int:
 def _devices() -> str:
     import torch
 
-    from . import _native
+    from .ops._register import native
 
     try:
-        count = _native.device_count()
+        count = native.device_count()
     except RuntimeError as error:
         return f"cpu; no CUDA device: {error}"
     if not torch.cuda.is_available():  # this build of torch may be for the CPU alone

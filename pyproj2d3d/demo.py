@@ -1,4 +1,4 @@
-"""What does the library do with posed RGB-D frames? Every operation once, on a folder or a synthetic room, and a report."""
+"""What does the library do with posed RGB-D frames? Every operation, on a folder or a synthetic room, and a report."""
 
 from __future__ import annotations
 
@@ -229,15 +229,15 @@ def _match_and_fuse(
         inside, seen = match(points, frame, depth, clock)
         pixels, size = _as_map(image), frame.color_camera.size
         with clock("sample colours at the matches"):
-            differences = tuple(_color_difference(pixels, m, size, cloud.colors) for m in (inside, seen))
+            difference = [_color_difference(pixels, m, size, cloud.colors) for m in (inside, seen)]
         with clock("fuse colours over the frames"):
             unfiltered.add(pixels, inside, size)
             filtered.add(pixels, seen, size)
             position = frame.camera.world_from_camera[0, :3, 3].float().view(1, 3, 1, 1)
             cameras.add(position, seen, size)  # a map of one pixel is a constant
         labels = frame.labels()
-        agreements = tuple(_label_agreement(labels, m, cloud.labels) for m in (inside, seen))
-        counts.append(FrameCounts(frame.name, len(inside.point), len(seen.point), differences, agreements))
+        agreement = [_label_agreement(labels, m, cloud.labels) for m in (inside, seen)]
+        counts.append(FrameCounts(frame.name, len(inside.point), len(seen.point), difference, agreement))
     with clock("fuse colours over the frames"):
         (mean, views), (mean_unfiltered, _), (seen_from, _) = filtered.result(), unfiltered.result(), cameras.result()
     return Fused(mean, mean_unfiltered, seen_from, views), counts
@@ -344,7 +344,9 @@ def _cloud_view(scene: Scene, cloud: Cloud, fused: Fused) -> CloudView:
     if cloud.labels is not None:
         colorings["labels"] = label_colors(cloud.labels[keep])
     views = fused.views[keep].float()
-    colorings["number of frames"] = scale_colors(1 - views / views.max()) if len(views) else torch.empty(0, 3)
+    colorings["number of frames (light: many)"] = (
+        scale_colors(1 - views / views.max()) if len(views) else torch.empty(0, 3)
+    )
     poses = torch.cat([frame.camera.world_from_camera for frame in scene.frames])
     return CloudView(cloud.points[keep], fused.seen_from[keep], colorings, poses.float(), spacing(cloud.points[keep]))
 
@@ -352,8 +354,7 @@ def _cloud_view(scene: Scene, cloud: Cloud, fused: Fused) -> CloudView:
 def _print_summary(report: Report, path: Path) -> None:
     for line in report.skipped:
         print(f"skipped: {line}")
-    removed = 1 - report.seen / max(report.inside, 1)
     print(f"{report.name}: {len(report.frames)} frames, {report.points:,} points, {sum(report.seconds.values()):.1f} s")
     print(f"A point falls into a picture {report.inside:,} times and is seen {report.seen:,} times: ", end="")
-    print(f"the depth filter removes {removed:.0%}.")
+    print(f"the depth filter removes {report.removed}.")
     print(f"Open {path}")

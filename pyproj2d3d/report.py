@@ -1,4 +1,4 @@
-"""How are the demo's findings shown? One HTML file that needs nothing else, with a 3D view over a picture of the cloud."""
+"""How are the demo's findings shown? As one HTML file that needs nothing else: the cloud in 3D over its picture."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ELEVATION = math.radians(35)  # of the first viewpoint
 
 @dataclass
 class FrameCounts:
-    """One row of the table; a pair is (without, with) the depth filter."""
+    """One row of the table; a list is [without, with] the depth filter, None where there is nothing to compare."""
 
     name: str
     inside: int  # points that fall into the frame
     seen: int  # points that it really sees
-    color_difference: tuple[float | None, float | None]
-    label_agreement: tuple[float | None, float | None]
+    color_difference: list[float | None]
+    label_agreement: list[float | None]
 
 
 @dataclass
@@ -80,6 +80,11 @@ class Report:
     def seen(self) -> int:
         return sum(frame.seen for frame in self.frames)
 
+    @property
+    def removed(self) -> str:
+        """By the depth filter, as a percentage."""
+        return _share(self.inside - self.seen, self.inside)
+
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page."""
@@ -94,6 +99,7 @@ def write_report(path: Path, report: Report) -> None:
         "colorings": _coloring_buttons(list(report.cloud.colorings)),
         "dots": "the label of the point" if labelled else "its distance, in the colours of the depth picture",
         "frames": "".join(_figures(pictures) for pictures in report.pictures),
+        "measures": _measures(report),
         "counts": _count_table(report),
         "timings": _timing_table(report),
         "skipped": _skipped(report.skipped),
@@ -228,13 +234,13 @@ def _cloud_picture(
 
 
 def _tiles(report: Report) -> str:
-    tiles = {
-        f"{len(report.frames):,}": "frames",
-        f"{report.points:,}": "points",
-        _share(report.inside - report.seen, report.inside): "of the matches removed by the depth filter",
-        f"{sum(report.seconds.values()):.1f} s": "for everything",
-    }
-    return "".join(f"<div><b>{value}</b><span>{meaning}</span></div>" for value, meaning in tiles.items())
+    tiles = [
+        (f"{len(report.frames):,}", "frames"),
+        (f"{report.points:,}", "points"),
+        (report.removed, "of the matches removed by the depth filter"),
+        (f"{sum(report.seconds.values()):.1f} s", "for everything"),
+    ]
+    return "".join(f"<div><b>{value}</b><span>{meaning}</span></div>" for value, meaning in tiles)
 
 
 def _unseen(report: Report) -> str:
@@ -246,7 +252,8 @@ def _unseen(report: Report) -> str:
 
 def _coloring_buttons(names: list[str]) -> str:
     return "".join(
-        f'<label><input type="radio" name="coloring" value="{i}"{" checked" * (i == 0)}><span>{html.escape(name)}</span></label>'
+        f'<label><input type="radio" name="coloring" value="{i}"{" checked" * (i == 0)}>'
+        f"<span>{html.escape(name)}</span></label>"
         for i, name in enumerate(names)
     )
 
@@ -256,16 +263,21 @@ def _figures(shown: FramePictures) -> str:
     name = html.escape(counts.name)
     scale = f'<span class="scale"><i>{near:.1f} m</i><i class="bar"></i><i>{far:.1f} m</i></span>'
     removed = _share(counts.inside - counts.seen, counts.inside)
+    without = f"<b>Without the depth filter.</b> All {counts.inside:,} points that fall into the picture."
+    with_it = f"<b>With it.</b> The {counts.seen:,} points that this camera really sees; {removed} are gone."
+    pair = [
+        _figure(shown.unfiltered, f"{name}: points without the depth filter", without),
+        _figure(shown.filtered, f"{name}: points with the depth filter", with_it),
+    ]
+    three = [
+        _figure(shown.image, f"{name}: image", "The image"),
+        _figure(shown.depth, f"{name}: depth", f"The depth image {scale}"),
+        _figure(shown.splatted, f"{name}: fused cloud splatted", "The fused cloud, splatted back to this camera"),
+    ]
     return (
-        f'<article><h3>{name}</h3><div class="pair">'
-        + _figure(shown.unfiltered, f"{name}: points without the depth filter", f"<b>Without the depth filter.</b> All {counts.inside:,} points that fall into the picture.")
-        + _figure(shown.filtered, f"{name}: points with the depth filter", f"<b>With it.</b> The {counts.seen:,} points that this camera really sees; {removed} are gone.")
-        + '</div><div class="three">'
-        + _figure(shown.image, f"{name}: image", "The image")
-        + _figure(shown.depth, f"{name}: depth", f"The depth image {scale}")
-        + _figure(shown.splatted, f"{name}: fused cloud splatted", "The fused cloud, splatted back to this camera")
-        + "</div></article>"
-    )  # fmt: skip
+        f'<article><h3>{name}</h3><div class="pair">{"".join(pair)}</div>'
+        f'<div class="three">{"".join(three)}</div></article>'
+    )
 
 
 def _figure(image: Tensor, alt: str, caption: str) -> str:
@@ -276,6 +288,16 @@ def _figure(image: Tensor, alt: str, caption: str) -> str:
     )
 
 
+def _measures(report: Report) -> str:
+    """What the columns of the table mean."""
+    text = ["Removed: the share of the points in the picture that the depth filter rejects."]
+    if any(f.color_difference[1] is not None for f in report.frames):
+        text.append("Colour difference: mean over the matches of |point's colour - pixel's colour|, of 255.")
+    if any(f.label_agreement[1] is not None for f in report.frames):
+        text.append("Same label: how many of the labelled matches join a point and a pixel of one label.")
+    return " ".join(text)
+
+
 def _count_table(report: Report) -> str:
     with_colors = any(f.color_difference[1] is not None for f in report.frames)
     with_labels = any(f.label_agreement[1] is not None for f in report.frames)
@@ -284,9 +306,7 @@ def _count_table(report: Report) -> str:
         head.append("<th>colour difference, without → with")
     if with_labels:
         head.append("<th>same label, without → with")
-    rows = [
-        f'<tr class="total"><td>all<td>{report.inside:,}<td>{report.seen:,}<td>{_share(report.inside - report.seen, report.inside)}'
-    ]
+    rows = [f'<tr class="total"><td>all<td>{report.inside:,}<td>{report.seen:,}<td>{report.removed}']
     rows[0] += "<td>" * (with_colors + with_labels)
     for f in report.frames:
         row = f"<tr><td>{html.escape(f.name)}<td>{f.inside:,}<td>{f.seen:,}<td>{_share(f.inside - f.seen, f.inside)}"
@@ -301,7 +321,8 @@ def _count_table(report: Report) -> str:
 def _timing_table(report: Report) -> str:
     longest = max(report.seconds.values(), default=0.0) or 1.0
     rows = (
-        f'<tr><td>{html.escape(step)}<td>{seconds:.2f} s<td class="time"><i style="width:{100 * seconds / longest:.1f}%"></i>'
+        f"<tr><td>{html.escape(step)}<td>{seconds:.2f} s"
+        f'<td class="time"><i style="width:{100 * seconds / longest:.1f}%"></i>'
         for step, seconds in report.seconds.items()
     )
     return f"<table><tbody>{''.join(rows)}</tbody></table>"
@@ -318,7 +339,7 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if whole else "–"
 
 
-def _pair(values: tuple[float | None, float | None], form: str) -> str:
+def _pair(values: list[float | None], form: str) -> str:
     return " → ".join("–" if value is None else format(value, form) for value in values)
 
 
