@@ -1,5 +1,6 @@
 """Does the demo say of a folder what the operations say, and does it say so when a folder is unusable?"""
 
+import os
 import re
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def test_folders_that_cannot_be_used_are_named(tmp_path, room):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DemoError, match=r"cannot write to .*file/out"):
         demo(room, tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif("PYPROJ2D3D_REAL_DATA" not in os.environ, reason="PYPROJ2D3D_REAL_DATA is not set")
+def test_real_frames_give_a_report_in_which_the_filter_brings_colours_closer(tmp_path):
+    page = demo(Path(os.environ["PYPROJ2D3D_REAL_DATA"]) / "redkitchen_7scenes", tmp_path).read_text(encoding="utf-8")
+    rows = count_rows(page)[1:]
+    assert len(rows) == 50
+    for row in rows:
+        without, with_it = (float(difference) for difference in row[4].split(" → "))
+        assert with_it < without
+    assert len(page) < 10e6
 
 
 def test_lifted_points_project_back_to_their_pixels_and_depths():
