@@ -87,7 +87,7 @@ def _run(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor) -> Tenso
 
 
 def _fake(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor) -> Tensor:
-    return points.new_empty(len(camera_from_world), len(points), 3)
+    return points.new_empty(camera_from_world.shape[0], points.shape[0], 3)
 
 
 def _run_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,12 +96,12 @@ def _run_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, gra
     partial = points.new_empty(views, -(-n // native.GRAD_BLOCK), 16, dtype=torch.float64)
     inputs = contiguous(points, camera_from_world, intrinsics, grad)
     native.project_grad(on(points), *inputs, grad_points, partial, grad_camera)
-    return grad_points, grad_camera[:, :12].reshape(views, 3, 4), grad_camera[:, 12:].clone()
+    return grad_points, grad_camera[:, :12].clone().view(views, 3, 4), grad_camera[:, 12:].clone()
 
 
 def _fake_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    views = len(camera_from_world)
-    return points.new_empty(len(points), 3), points.new_empty(views, 3, 4), points.new_empty(views, 4)
+    views = camera_from_world.shape[0]
+    return points.new_empty(points.shape[0], 3), points.new_empty(views, 3, 4), points.new_empty(views, 4)
 
 
 _project_grad = register(

@@ -108,7 +108,7 @@ def _places(uv: Tensor | None, pixel: Tensor | None) -> int:
     if uv is not None:
         return uv.shape[0] * uv.shape[1]
     assert pixel is not None
-    return len(pixel)
+    return pixel.shape[0]  # not len(): under torch.compile it may be symbolic
 
 
 def _run_grad(

@@ -66,7 +66,7 @@ def _run(features: Tensor, index: Tensor) -> Tensor:
 
 
 def _fake(features: Tensor, index: Tensor) -> Tensor:
-    return features.new_empty(len(index), features.shape[1])
+    return features.new_empty(index.shape[0], features.shape[1])
 
 
 def _run_grad(grad: Tensor, index: Tensor, n: int) -> Tensor:
@@ -82,7 +82,7 @@ _splat_grad = register("splat_grad(Tensor grad, Tensor index, SymInt n) -> Tenso
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.n = len(inputs[0])
+    ctx.n = inputs[0].shape[0]
     ctx.save_for_backward(inputs[1])
 
 
@@ -103,7 +103,7 @@ def _run_matches(
 def _fake_matches(
     features: Tensor, ptr: Tensor, point: Tensor, pixel: Tensor, height: int, width: int, mean: bool
 ) -> tuple[Tensor, Tensor]:
-    cells = (len(ptr) - 1) * height * width
+    cells = (ptr.shape[0] - 1) * height * width
     return features.new_empty(cells, features.shape[1]), features.new_empty(cells, dtype=torch.int64)
 
 
@@ -133,7 +133,7 @@ _splat_matches_grad = register(
 
 def _save_matches(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     features, ptr, point, pixel, *ctx.how = inputs
-    ctx.n = len(features)
+    ctx.n = features.shape[0]
     ctx.save_for_backward(output[1], ptr, point, pixel)
     ctx.mark_non_differentiable(output[1])
 

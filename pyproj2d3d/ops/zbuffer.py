@@ -52,32 +52,34 @@ def zbuffer(
     if uvz.shape[1] >= 2**31:
         raise ValueError(f"uvz must have fewer than 2**31 points, got {uvz.shape[1]}")
     if matches is None:
-        return _zbuffer(uvz, None, None, *size, radius, stride)
+        depth, index = _zbuffer(uvz, None, None, *size, radius, stride)
+        return index, depth
     check_matches("matches", matches, n_points=uvz.shape[1], size=size)
     check_device("matches", matches.ptr, "uvz", uvz)
     if len(matches) != len(uvz):
         raise ValueError(f"matches must have the {len(uvz)} views of uvz, got {len(matches)}")
-    return _zbuffer(uvz, matches.ptr, matches.point, *size, radius, stride)
+    depth, index = _zbuffer(uvz, matches.ptr, matches.point, *size, radius, stride)
+    return index, depth
 
 
 def _run(
     uvz: Tensor, ptr: Tensor | None, point: Tensor | None, height: int, width: int, radius: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    index, depth = _outputs(uvz, len(uvz), height, width, stride)
+    depth, index = _outputs(uvz, uvz.shape[0], height, width, stride)
     grid = native.ZbufferGrid(height, width, radius, stride)
     native.zbuffer(on(uvz), *contiguous(uvz, ptr, point), grid, index, depth)
-    return index, depth
+    return depth, index
 
 
 def _outputs(like: Tensor, views: int, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
     shape = (views, -(-height // stride), -(-width // stride))
-    return like.new_full(shape, -1, dtype=torch.int64), like.new_empty(shape)
+    return like.new_empty(shape), like.new_full(shape, -1, dtype=torch.int64)
 
 
 def _fake(
     uvz: Tensor, ptr: Tensor | None, point: Tensor | None, height: int, width: int, radius: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    return _outputs(uvz, len(uvz), height, width, stride)
+    return _outputs(uvz, uvz.shape[0], height, width, stride)
 
 
 def _run_grad(uvz: Tensor, index: Tensor, grad: Tensor, height: int, width: int, radius: int, stride: int) -> Tensor:
@@ -100,11 +102,11 @@ _zbuffer_grad = register(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     uvz, _, _, *ctx.grid = inputs
-    ctx.save_for_backward(uvz, output[0])
-    ctx.mark_non_differentiable(output[0])
+    ctx.save_for_backward(uvz, output[1])
+    ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, _: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     uvz, index = ctx.saved_tensors
     return _zbuffer_grad(uvz, index, grad, *ctx.grid), None, None, None, None, None, None
 
@@ -124,14 +126,14 @@ def zbuffer_depth(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor,
 
 
 def _run_points(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int) -> Tensor:
-    index, depth = _outputs(points, len(camera_from_world), height, width, 1)
+    depth, index = _outputs(points, len(camera_from_world), height, width, 1)
     grid = native.ZbufferGrid(height, width, radius, 1)
     native.zbuffer_points(on(points), *contiguous(points, camera_from_world, intrinsics), grid, index, depth)
     return depth
 
 
 def _fake_points(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int) -> Tensor:
-    return points.new_empty(len(camera_from_world), height, width)
+    return points.new_empty(camera_from_world.shape[0], height, width)
 
 
 _zbuffer_points = register(
