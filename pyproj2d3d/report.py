@@ -238,7 +238,7 @@ def _tiles(report: Report) -> str:
         (f"{len(report.frames):,}", "frames"),
         (f"{report.points:,}", "points"),
         (report.removed, "of the matches removed by the depth filter"),
-        (f"{sum(report.seconds.values()):.1f} s", "for everything"),
+        (f"{sum(report.seconds.values()):.1f} s", "for all steps, listed below"),
     ]
     return "".join(f"<div><b>{value}</b><span>{meaning}</span></div>" for value, meaning in tiles)
 
