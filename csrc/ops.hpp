@@ -8,8 +8,7 @@
 #include "core/view.hpp"
 
 /// The inverse poses, rounded nowhere. world_from_camera (V, 4, 4); out (V, 3, 4): general 3x3 inverse by cofactors.
-template <class T>
-void camera_from_world(const Exec &on, View<const T, 3> world_from_camera, View<double, 3> out);
+template <class T> void camera_from_world(const Exec &on, View<const T, 3> world_from_camera, View<double, 3> out);
 
 /// points (N, 3) to uvz (V, N, 3). camera_from_world (V, 3, 4); intrinsics (V, 4) as fx, fy, cx, cy.
 template <class T>
@@ -63,8 +62,7 @@ void zbuffer_grad(const Exec &on, View<const T, 3> uvz, const ZbufferGrid &grid,
                   View<const T, 3> grad, View<T, 3> out);
 
 /// out (P, C) = rows (N, C) at index (P), zero where it is negative.
-template <class F>
-void take_rows(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> index, View<F, 2> out);
+template <class F> void take_rows(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> index, View<F, 2> out);
 /// out (D, C), filled with zeros: out[d] = sum of rows[row[s]] * weight[row[s]] over the run of s with key[s] == d, in
 /// order, divided by the run's length if `mean`. key (L) ascends; negative keys are passed over. weight and count may
 /// be null; count (D), filled with zeros, gets the length of each run.
@@ -83,7 +81,8 @@ template <class U> struct Places {
   View<const int64_t, 1> ptr;
   View<const int32_t, 1> pixel;
 };
-/// maps (V, h, w, C) read at places: out (L, C). norm (L), if not null, gets max(|row|, 1e-12), and rows are divided by it.
+/// maps (V, h, w, C) read at places: out (L, C). norm (L), if not null, gets max(|row|, 1e-12), and rows are divided by
+/// it.
 template <class F, class U>
 void sample(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule, View<acc_t<F>, 1> norm,
             View<F, 2> out);
@@ -111,8 +110,8 @@ void sample_grad_uv(const Exec &on, View<const F, 4> maps, const Places<U> &plac
                     const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot, View<U, 3> out);
 
 /// Adds what the views see to fused (N, C), in view order: sums, or the maximum and, with arg (N, C) not null, the view
-/// it came from. count (N) grows by the views that see each point. Both come filled with zeros or from the views before;
-/// with `finish` sums become means.
+/// it came from. count (N) grows by the views that see each point. Both come filled with zeros or from the views
+/// before; with `finish` sums become means.
 template <class F>
 void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &places, View<const int32_t, 1> point,
                 const MapRule &rule, View<acc_t<F>, 1> norm, bool maximum, bool finish, View<acc_t<F>, 2> fused,

@@ -105,8 +105,8 @@ class Camera:
 
     def to(self, *device_or_dtype: object) -> Camera:
         """The same cameras on another device, in another dtype, or both; arguments as of :meth:`torch.Tensor.to`."""
-        moved = (t.to(*device_or_dtype) for t in (self.intrinsics, self.world_from_camera))  # type: ignore[call-overload]
-        return self._of(*moved, self.size)
+        intrinsics: Tensor = self.intrinsics.to(*device_or_dtype)  # type: ignore[call-overload]
+        return self._of(intrinsics, self.world_from_camera.to(intrinsics), self.size)
 
     def resized(self, size: Sequence[int]) -> Camera:
         """The cameras of the images resized to ``size`` = (H, W)."""

@@ -26,14 +26,30 @@ struct Array {
 namespace detail {
 
 template <class T> struct dtype_of;
-template <> struct dtype_of<Half> { static constexpr DType value = DType::f16; };
-template <> struct dtype_of<BFloat16> { static constexpr DType value = DType::bf16; };
-template <> struct dtype_of<float> { static constexpr DType value = DType::f32; };
-template <> struct dtype_of<double> { static constexpr DType value = DType::f64; };
-template <> struct dtype_of<uint16_t> { static constexpr DType value = DType::u16; };
-template <> struct dtype_of<int32_t> { static constexpr DType value = DType::i32; };
-template <> struct dtype_of<uint32_t> { static constexpr DType value = DType::i32; };
-template <> struct dtype_of<int64_t> { static constexpr DType value = DType::i64; };
+template <> struct dtype_of<Half> {
+  static constexpr DType value = DType::f16;
+};
+template <> struct dtype_of<BFloat16> {
+  static constexpr DType value = DType::bf16;
+};
+template <> struct dtype_of<float> {
+  static constexpr DType value = DType::f32;
+};
+template <> struct dtype_of<double> {
+  static constexpr DType value = DType::f64;
+};
+template <> struct dtype_of<uint16_t> {
+  static constexpr DType value = DType::u16;
+};
+template <> struct dtype_of<int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <> struct dtype_of<uint32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <> struct dtype_of<int64_t> {
+  static constexpr DType value = DType::i64;
+};
 
 /// torch's dtypes are singletons: their names are read once, then their addresses are enough.
 inline DType read_dtype(py::handle dtype) {
@@ -57,7 +73,8 @@ template <class T, int N> View<T, N> Array::view() const {
   View<T, N> out;
   if (!data && ndim == 0) return out;  // None
   if (ndim != N) throw py::value_error("expected " + std::to_string(N) + " axes, got " + std::to_string(ndim));
-  if (dtype != detail::dtype_of<std::remove_const_t<T>>::value) throw py::type_error("a tensor has an unexpected dtype");
+  if (dtype != detail::dtype_of<std::remove_const_t<T>>::value)
+    throw py::type_error("a tensor has an unexpected dtype");
   out.data = static_cast<T *>(data);
   for (int d = 0; d < N; ++d) out.shape[d] = shape[d];
   return out;

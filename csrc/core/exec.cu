@@ -1,7 +1,7 @@
 #include "core/exec.hpp"
 
-#include <atomic>
 #include <pthread.h>
+#include <atomic>
 #include <stdexcept>
 
 #ifdef __CUDACC__
@@ -29,7 +29,8 @@ bool isa_available(Isa isa) {
   if (isa == Isa::x86_64_v3) return v3;
   if (isa == Isa::x86_64_v4)
     return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
 #endif
   return isa == Isa::x86_64;
 }

@@ -35,13 +35,14 @@ template <class F> __attribute__((noinline, flatten)) void run_base(const F &f, 
 }
 #ifdef __x86_64__
 template <class F>
-__attribute__((noinline, flatten, target("avx2,bmi,bmi2,lzcnt,popcnt,movbe,f16c")))
-void run_v3(const F &f, int64_t n, int64_t b, int64_t e) {
+__attribute__((noinline, flatten, target("avx2,bmi,bmi2,lzcnt,popcnt,movbe,f16c"))) void run_v3(const F &f, int64_t n,
+                                                                                                int64_t b, int64_t e) {
   run(f, n, b, e);
 }
 template <class F>
-__attribute__((noinline, flatten, target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt,movbe,f16c")))
-void run_v4(const F &f, int64_t n, int64_t b, int64_t e) {
+__attribute__((noinline, flatten,
+               target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt,movbe,f16c"))) void
+run_v4(const F &f, int64_t n, int64_t b, int64_t e) {
   run(f, n, b, e);
 }
 #endif
@@ -65,8 +66,7 @@ template <class F> __global__ void __launch_bounds__(kBlock) for_each_kernel(F f
   }
 }
 
-template <class Kernel, class... Args>
-void launch(const Exec &on, Kernel kernel, int64_t blocks, const Args &...args) {
+template <class Kernel, class... Args> void launch(const Exec &on, Kernel kernel, int64_t blocks, const Args &...args) {
   DeviceGuard guard(on.device);
   kernel<<<unsigned(std::min<int64_t>(blocks, 1 << 20)), kBlock, 0, static_cast<cudaStream_t>(on.stream)>>>(args...);
   cuda_check(cudaGetLastError(), "a kernel launch");

@@ -38,16 +38,20 @@ struct Half {
     const uint32_t b = bit_cast<uint32_t>(x), sign = (b >> 16) & 0x8000u, a = b & 0x7fffffffu;
     uint32_t h;
     if (a > 0x7f800000u) h = 0x7e00u;
-    else if (a >= 0x477ff000u) h = 0x7c00u;                                                             // 65520 and up
-    else if (a < 0x38800000u) h = bit_cast<uint32_t>(bit_cast<float>(a) + 0.5f) - 0x3f000000u;          // subnormal
-    else h = (a + 0xc8000fffu + ((a >> 13) & 1u)) >> 13;                                                // (15 - 127) << 23
+    else if (a >= 0x477ff000u) h = 0x7c00u;                                                     // 65520 and up
+    else if (a < 0x38800000u) h = bit_cast<uint32_t>(bit_cast<float>(a) + 0.5f) - 0x3f000000u;  // subnormal
+    else h = (a + 0xc8000fffu + ((a >> 13) & 1u)) >> 13;                                        // (15 - 127) << 23
     return {uint16_t(h | sign)};
   }
 };
 
 /// What features of type F are summed in, and back.
-template <class F> struct Accumulator { using type = float; };
-template <> struct Accumulator<double> { using type = double; };
+template <class F> struct Accumulator {
+  using type = float;
+};
+template <> struct Accumulator<double> {
+  using type = double;
+};
 template <class F> using acc_t = typename Accumulator<F>::type;
 
 template <class F, class A> P2D3D_HD F store(A x) {

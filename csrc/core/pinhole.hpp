@@ -43,13 +43,9 @@ struct Frame {
 
 /// A depth reading in metres; whatever is not > 0 and finite is no reading.
 template <class T> P2D3D_HD T metres(T reading, T /*scale*/) { return reading; }
-template <class T> P2D3D_HD T metres(uint16_t reading, T scale) {
-  return reading == 65535 ? T(0) : T(reading) / scale;
-}
+template <class T> P2D3D_HD T metres(uint16_t reading, T scale) { return reading == 65535 ? T(0) : T(reading) / scale; }
 
-template <class T> P2D3D_HD bool positive_finite(T z) {
-  return (z > T(0)) & (z < T(__builtin_huge_val()));
-}
+template <class T> P2D3D_HD bool positive_finite(T z) { return (z > T(0)) & (z < T(__builtin_huge_val())); }
 
 /// Which view entry i of arrays packed by `ptr` (V + 1) belongs to.
 P2D3D_HD int64_t view_of(const View<const int64_t, 1> &ptr, int64_t i) {

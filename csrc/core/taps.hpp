@@ -9,7 +9,7 @@
 template <class A> struct Taps {
   int64_t cell[4] = {-1, -1, -1, -1};  // (y0, x0) (y0, x1) (y1, x0) (y1, x1)
   A weight[4] = {0, 0, 0, 0};
-  A fx = 0, fy = 0;  // how far beyond cell 0
+  A fx = 0, fy = 0;                     // how far beyond cell 0
   bool free_x = false, free_y = false;  // not held at the edge of the map: there the value does not depend on the pixel
 
   P2D3D_HD bool inside() const { return cell[0] >= 0; }
@@ -34,7 +34,10 @@ template <class F, class U> struct Reader {
   U scale_x, scale_y;
 
   Reader(View<const F, 4> maps_, const Places<U> &places_, const MapRule &rule_)
-      : maps(maps_), places(places_), rule(rule_), scale_x(scale(maps_.shape[2], rule_.width)),
+      : maps(maps_),
+        places(places_),
+        rule(rule_),
+        scale_x(scale(maps_.shape[2], rule_.width)),
         scale_y(scale(maps_.shape[1], rule_.height)) {}
 
   U scale(int64_t n, int64_t full) const {

@@ -92,9 +92,9 @@ void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &p
   for_each(on, 1, tiles, CountTile<F>{{reader, point, lengths, maximum, finish, fused, count, arg}});
 }
 
-#define P2D3D_FOR(F)                                                                                                  \
-  template void fuse_views<F>(const Exec &, View<const F, 4>, const Places<acc_t<F>> &, View<const int32_t, 1>,       \
-                              const MapRule &, View<acc_t<F>, 1>, bool, bool, View<acc_t<F>, 2>, View<int32_t, 1>,    \
+#define P2D3D_FOR(F)                                                                                               \
+  template void fuse_views<F>(const Exec &, View<const F, 4>, const Places<acc_t<F>> &, View<const int32_t, 1>,    \
+                              const MapRule &, View<acc_t<F>, 1>, bool, bool, View<acc_t<F>, 2>, View<int32_t, 1>, \
                               View<int32_t, 2>);
 P2D3D_FOR(Half)
 P2D3D_FOR(BFloat16)

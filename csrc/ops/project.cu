@@ -138,12 +138,12 @@ void project_grad_camera(const Exec &on, View<const T, 2> points, View<const T, 
   for_each(on, out.shape[0], 16, SumBlocks<T>{sums, out});
 }
 
-#define P2D3D_FOR(T)                                                                                                  \
-  template void camera_from_world<T>(const Exec &, View<const T, 3>, View<double, 3>);                                \
-  template void project<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>, View<T, 3>);           \
-  template void project_grad_points<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,            \
-                                       View<const T, 3>, View<T, 2>);                                                 \
-  template void project_grad_camera<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,            \
+#define P2D3D_FOR(T)                                                                                        \
+  template void camera_from_world<T>(const Exec &, View<const T, 3>, View<double, 3>);                      \
+  template void project<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>, View<T, 3>); \
+  template void project_grad_points<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,  \
+                                       View<const T, 3>, View<T, 2>);                                       \
+  template void project_grad_camera<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,  \
                                        View<const T, 3>, View<double, 3>, View<T, 2>);
 P2D3D_FOR(float)
 P2D3D_FOR(double)

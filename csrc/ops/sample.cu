@@ -58,7 +58,10 @@ template <class F, class U> struct GradOfRow {
 
   P2D3D_HD GradOfRow(const RowGrad<F> &grad, const Reader<F, U> &reader, const Taps<A> &taps_,
                      const View<const A, 1> &norm_, const View<const A, 1> &dot_, int64_t i)
-      : incoming(grad, reader, i), maps(reader.maps), taps(taps_), normalized(norm_) {
+      : incoming(grad, reader, i),
+        maps(reader.maps),
+        taps(taps_),
+        normalized(norm_) {
     if (normalized) norm = norm_(i), dot = dot_(i);
   }
   P2D3D_HD A operator()(int64_t c) const {
@@ -157,8 +160,10 @@ template <class F, class U> struct GradOfUv {  // one place
     if (taps.inside() && reader.rule.bilinear) {
       const GradOfRow<F, U> row(grad, reader, taps, norm, dot, i);
       const int64_t channels = reader.maps.shape[3];
-      if (taps.free_x) gu = U(sum_over_channels<A>(channels, SlopeAlong<F, U>{row, reader.maps, taps, true})) * reader.scale_x;
-      if (taps.free_y) gv = U(sum_over_channels<A>(channels, SlopeAlong<F, U>{row, reader.maps, taps, false})) * reader.scale_y;
+      if (taps.free_x)
+        gu = U(sum_over_channels<A>(channels, SlopeAlong<F, U>{row, reader.maps, taps, true})) * reader.scale_x;
+      if (taps.free_y)
+        gv = U(sum_over_channels<A>(channels, SlopeAlong<F, U>{row, reader.maps, taps, false})) * reader.scale_y;
     }
     out.data[2 * i] = gu;
     out.data[2 * i + 1] = gv;
@@ -198,16 +203,16 @@ void sample_grad_uv(const Exec &on, View<const F, 4> maps, const Places<U> &plac
   for_each(on, 1, out.shape[0] * out.shape[1], GradOfUv<F, U>{{maps, places, rule}, grad, norm, dot, out});
 }
 
-#define P2D3D_FOR(F, U)                                                                                               \
-  template void sample<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &, View<acc_t<F>, 1>,   \
-                             View<F, 2>);                                                                             \
-  template void sample_prepare<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,              \
-                                     const RowGrad<F> &, View<int64_t, 1>, View<acc_t<F>, 1>, View<acc_t<F>, 1>);     \
-  template void sample_grad_maps<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,            \
-                                       const RowGrad<F> &, View<const acc_t<F>, 1>, View<const acc_t<F>, 1>,          \
-                                       View<const int64_t, 1>, View<const int64_t, 1>, View<F, 4>);                   \
-  template void sample_grad_uv<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,              \
-                                     const RowGrad<F> &, View<const acc_t<F>, 1>, View<const acc_t<F>, 1>,            \
+#define P2D3D_FOR(F, U)                                                                                             \
+  template void sample<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &, View<acc_t<F>, 1>, \
+                             View<F, 2>);                                                                           \
+  template void sample_prepare<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,            \
+                                     const RowGrad<F> &, View<int64_t, 1>, View<acc_t<F>, 1>, View<acc_t<F>, 1>);   \
+  template void sample_grad_maps<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,          \
+                                       const RowGrad<F> &, View<const acc_t<F>, 1>, View<const acc_t<F>, 1>,        \
+                                       View<const int64_t, 1>, View<const int64_t, 1>, View<F, 4>);                 \
+  template void sample_grad_uv<F, U>(const Exec &, View<const F, 4>, const Places<U> &, const MapRule &,            \
+                                     const RowGrad<F> &, View<const acc_t<F>, 1>, View<const acc_t<F>, 1>,          \
                                      View<U, 3>);
 P2D3D_FOR(Half, float)
 P2D3D_FOR(Half, double)

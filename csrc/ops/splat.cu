@@ -50,8 +50,7 @@ template <class F, int W> struct SumRun {  // one piece of one run; whoever stan
 
 }  // namespace
 
-template <class F>
-void take_rows(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> index, View<F, 2> out) {
+template <class F> void take_rows(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> index, View<F, 2> out) {
   for_each_lane(on, out.shape[0], out.shape[1],
                 [&](auto width) { return TakeRow<F, decltype(width)::value>{rows, index, out}; });
 }
@@ -64,9 +63,9 @@ void sum_runs(const Exec &on, View<const F, 2> rows, View<const int64_t, 1> row,
   });
 }
 
-#define P2D3D_FOR(F)                                                                                                  \
-  template void take_rows<F>(const Exec &, View<const F, 2>, View<const int64_t, 1>, View<F, 2>);                     \
-  template void sum_runs<F>(const Exec &, View<const F, 2>, View<const int64_t, 1>, View<const int64_t, 1>,           \
+#define P2D3D_FOR(F)                                                                                        \
+  template void take_rows<F>(const Exec &, View<const F, 2>, View<const int64_t, 1>, View<F, 2>);           \
+  template void sum_runs<F>(const Exec &, View<const F, 2>, View<const int64_t, 1>, View<const int64_t, 1>, \
                             View<const acc_t<F>, 1>, bool, View<int64_t, 1>, View<F, 2>);
 P2D3D_FOR(Half)
 P2D3D_FOR(BFloat16)

@@ -162,7 +162,8 @@ void visibility_test(const Exec &on, View<const T, 2> points, View<const T, 3> c
                      View<int64_t, 2> count) {
   const TestTile<T, D> f{points, camera_from_world, intrinsics, depth, rule, bits, count};
 #ifdef __CUDACC__
-  if (on.cuda() && count.size()) return detail::launch(on, test_kernel<T, D>, (count.size() + kWarpsPerBlock - 1) / kWarpsPerBlock, f);
+  if (on.cuda() && count.size())
+    return detail::launch(on, test_kernel<T, D>, (count.size() + kWarpsPerBlock - 1) / kWarpsPerBlock, f);
 #endif
   for_each(on, count.shape[1], count.shape[0], f);  // views innermost: a tile's points stay in the cache
 }
@@ -173,22 +174,23 @@ void visibility_fill(const Exec &on, View<const T, 2> points, View<const T, 3> c
                      View<const int64_t, 2> end, View<int32_t, 1> point, View<int32_t, 1> pixel) {
   const FillTile<T> f{points, camera_from_world, intrinsics, rule, bits, end, point, pixel};
 #ifdef __CUDACC__
-  if (on.cuda() && end.size()) return detail::launch(on, fill_kernel<T>, (end.size() + kWarpsPerBlock - 1) / kWarpsPerBlock, f);
+  if (on.cuda() && end.size())
+    return detail::launch(on, fill_kernel<T>, (end.size() + kWarpsPerBlock - 1) / kWarpsPerBlock, f);
 #endif
   for_each(on, end.shape[0], end.shape[1], f);
 }
 
-#define P2D3D_FOR(T, D)                                                                                               \
-  template void visibility_test<T, D>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,             \
+#define P2D3D_FOR(T, D)                                                                                   \
+  template void visibility_test<T, D>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>, \
                                       View<const D, 2>, const SeenRule &, View<uint32_t, 3>, View<int64_t, 2>);
 P2D3D_FOR(float, float)
 P2D3D_FOR(float, uint16_t)
 P2D3D_FOR(double, double)
 P2D3D_FOR(double, uint16_t)
 #undef P2D3D_FOR
-#define P2D3D_FOR(T)                                                                                                  \
-  template void visibility_fill<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,                \
-                                   const SeenRule &, View<const uint32_t, 3>, View<const int64_t, 2>,                 \
+#define P2D3D_FOR(T)                                                                                   \
+  template void visibility_fill<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>, \
+                                   const SeenRule &, View<const uint32_t, 3>, View<const int64_t, 2>,  \
                                    View<int32_t, 1>, View<int32_t, 1>);
 P2D3D_FOR(float)
 P2D3D_FOR(double)

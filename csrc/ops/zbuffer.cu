@@ -158,8 +158,8 @@ void zbuffer(const Exec &on, View<const T, 3> uvz, View<const int64_t, 1> ptr, V
 template <class T>
 void zbuffer_points(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
                     View<const T, 2> intrinsics, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, camera_from_world.shape[0],
-                 points.shape[0], {}, {}, grid, index, depth);
+  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, camera_from_world.shape[0], points.shape[0],
+                 {}, {}, grid, index, depth);
 }
 
 template <class T>
@@ -168,12 +168,12 @@ void zbuffer_grad(const Exec &on, View<const T, 3> uvz, const ZbufferGrid &grid,
   for_each(on, uvz.shape[0], uvz.shape[1], GradOfPoint<T>{{uvz}, grid, index, grad, out});
 }
 
-#define P2D3D_FOR(T)                                                                                                  \
-  template void zbuffer<T>(const Exec &, View<const T, 3>, View<const int64_t, 1>, View<const int32_t, 1>,            \
-                           const ZbufferGrid &, View<int64_t, 3>, View<T, 3>);                                        \
-  template void zbuffer_points<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,                 \
-                                  const ZbufferGrid &, View<int64_t, 3>, View<T, 3>);                                 \
-  template void zbuffer_grad<T>(const Exec &, View<const T, 3>, const ZbufferGrid &, View<const int64_t, 3>,          \
+#define P2D3D_FOR(T)                                                                                         \
+  template void zbuffer<T>(const Exec &, View<const T, 3>, View<const int64_t, 1>, View<const int32_t, 1>,   \
+                           const ZbufferGrid &, View<int64_t, 3>, View<T, 3>);                               \
+  template void zbuffer_points<T>(const Exec &, View<const T, 2>, View<const T, 3>, View<const T, 2>,        \
+                                  const ZbufferGrid &, View<int64_t, 3>, View<T, 3>);                        \
+  template void zbuffer_grad<T>(const Exec &, View<const T, 3>, const ZbufferGrid &, View<const int64_t, 3>, \
                                 View<const T, 3>, View<T, 3>);
 P2D3D_FOR(float)
 P2D3D_FOR(double)

@@ -17,7 +17,7 @@ from .zbuffer import zbuffer_depth
 
 __all__ = ["DEFAULT_TOLERANCE", "visibility"]
 
-DEFAULT_TOLERANCE = (0.01, 0.01, 0.0)  # |d - z| <= a + b z + c z^2, metres
+DEFAULT_TOLERANCE = (0.015, 0.0075, 0.0005)  # |d - z| <= a + b z + c z^2, metres; chosen on data: docs/tolerance.md
 
 
 def visibility(
