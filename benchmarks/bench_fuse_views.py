@@ -96,7 +96,7 @@ def bench_fuse_full_size_maps(timed: Timed) -> None:
     features, count = results[OURS]
     for name, (theirs, their_count) in results.items():
         other = (count != their_count) | ((features - theirs).abs() > 1e-4).any(1)
-        assert other.sum() <= max(2, 2e-4 * len(count)), name  # points on the edge of a pixel or of the tolerance
+        assert other.sum() <= max(2, 1e-3 * len(count)), name  # points on the edge of a pixel or of the tolerance
 
 
 def assert_close_to_ours(results: dict[str, tuple[Tensor, ...]]) -> None:

@@ -56,10 +56,12 @@ def forward_and_backward(device: torch.device, points: int, channels: int) -> di
     """zbuffer and splat, and the gradient to the features."""
     uvz, rows = points_in_frame(device, points, 1), features(device, points, channels).requires_grad_()
     grad = features(device, 1, channels, *IMAGE).to(memory_format=torch.channels_last)
+    compiled = peers.compiled(plain)
     return {
         OURS: lambda: torch.autograd.grad(ours(uvz, rows), rows, grad)[0],
         "plain torch": lambda: torch.autograd.grad(plain(uvz, rows), rows, grad)[0],
         "torch best": lambda: torch.autograd.grad(best(uvz, rows), rows, grad)[0],
+        "torch.compile": lambda: torch.autograd.grad(compiled(uvz, rows), rows, grad)[0],
     }
 
 

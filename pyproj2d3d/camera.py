@@ -56,7 +56,8 @@ class Camera:
             views = 0
         if len(intrinsics) not in (1, views) or len(world_from_camera) not in (1, views):
             raise ValueError(
-                f"intrinsics and world_from_camera must have as many views, got {len(intrinsics)} and {len(world_from_camera)}"
+                "intrinsics and world_from_camera must have as many views, got "
+                f"{len(intrinsics)} and {len(world_from_camera)}"
             )
         if intrinsics.device != world_from_camera.device:
             raise ValueError(
@@ -167,7 +168,8 @@ class Matches:
         return (self[v] for v in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"Matches(V={len(self)}, M={len(self.point)}, n_points={self.n_points}, size={self.size}, {self.ptr.device})"
+        made_for = f"n_points={self.n_points}, size={self.size}"
+        return f"Matches(V={len(self)}, M={len(self.point)}, {made_for}, {self.ptr.device})"
 
     def to(self, device: torch.device | str) -> Matches:
         """The same matches on another device."""
@@ -209,7 +211,9 @@ def _check_values(intrinsics: Tensor, world_from_camera: Tensor) -> None:
         last = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)[-1]
         bad = (matrix[:, -1] != last).any(dim=1).nonzero()[:, 0]
         if len(bad):
-            raise ValueError(f"{name} must end in the row {last.tolist()}, view {bad[0].item()} has {matrix[bad[0], -1].tolist()}")
+            raise ValueError(
+                f"{name} must end in the row {last.tolist()}, view {bad[0].item()} has {matrix[bad[0], -1].tolist()}"
+            )
     if bool((intrinsics[:, [0, 1], [1, 0]] != 0).any()):
         raise ValueError("intrinsics must have no skew: K[0, 1] and K[1, 0] are to be 0")
     if bool((intrinsics[:, [0, 1], [0, 1]] == 0).any()):

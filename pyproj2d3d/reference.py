@@ -122,7 +122,9 @@ def zbuffer(
     return torch.where(empty, -1, index), torch.where(empty, 0, depth)
 
 
-def splat(features: Tensor, index: Tensor | Matches, size: tuple[int, int] | None = None, reduce: str = "mean") -> Tensor:
+def splat(
+    features: Tensor, index: Tensor | Matches, size: tuple[int, int] | None = None, reduce: str = "mean"
+) -> Tensor:
     if isinstance(index, Matches):
         assert size is not None
         return _splat_mean(features, index, size)
@@ -195,7 +197,8 @@ def fuse_views(
     align_corners: bool = False,
     normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    found = sample(_accumulated(maps), matches, size, mode=mode, align_corners=align_corners, normalize=normalize)  # (M, C)
+    how = {"mode": mode, "align_corners": align_corners, "normalize": normalize}
+    found = sample(_accumulated(maps), matches, size, **how)  # (M, C)
     point = matches.point.long()
     count = torch.bincount(point, minlength=n_points)
     if reduce == "mean":

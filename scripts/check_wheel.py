@@ -1,6 +1,6 @@
 """Does a wheel hold what it should? One extension that links neither torch nor a CUDA library, and no source of ours.
 
-    python scripts/check_wheel.py WHEEL...
+python scripts/check_wheel.py WHEEL...
 """
 
 import re
@@ -9,7 +9,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-ALLOWED = re.compile(rb"lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|gomp)\.so\.\d+|ld-linux-x86-64\.so\.2|ld-linux-aarch64\.so\.1")
+ALLOWED = re.compile(
+    rb"lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|gomp)\.so\.\d+|ld-linux-x86-64\.so\.2|ld-linux-aarch64\.so\.1"
+)
 
 
 def needed(elf: bytes) -> list[bytes]:

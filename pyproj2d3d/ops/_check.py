@@ -14,7 +14,16 @@ from ._register import native, on
 GEOMETRY = (torch.float32, torch.float64)
 FEATURES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-__all__ = ["FEATURES", "GEOMETRY", "check_camera", "check_choice", "check_device", "check_int", "check_matches", "check_number"]
+__all__ = [
+    "FEATURES",
+    "GEOMETRY",
+    "check_camera",
+    "check_choice",
+    "check_device",
+    "check_int",
+    "check_matches",
+    "check_number",
+]
 __all__ += ["check_tensor", "image_size"]
 
 
@@ -62,7 +71,9 @@ def check_choice(name: str, value: str, *choices: str) -> None:
         raise ValueError(f"{name} must be {' or '.join(repr(c) for c in choices)}, got {value!r}")
 
 
-def check_matches(name: str, matches: Matches, *, n_points: int | None = None, size: tuple[int, int] | None = None) -> None:
+def check_matches(
+    name: str, matches: Matches, *, n_points: int | None = None, size: tuple[int, int] | None = None
+) -> None:
     """Matches that fit a cloud and images. On the CPU every match is looked at; on CUDA that would synchronise, so
     there the sizes that visibility notes down must agree, and matches made by hand are trusted."""
     if not isinstance(matches, Matches):

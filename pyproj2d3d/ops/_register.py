@@ -40,7 +40,9 @@ def register(
     torch.library.register_fake(f"pyproj2d3d::{name}", fake, lib=_library)
 
     def refuse(ctx: Any, *_: Tensor) -> None:
-        raise RuntimeError(f"pyproj2d3d: {name} has no gradient of its own; a second derivative through it is not supported")
+        raise RuntimeError(
+            f"pyproj2d3d: {name} has no gradient of its own; a second derivative through it is not supported"
+        )
 
     torch.library.register_autograd(
         f"pyproj2d3d::{name}", backward or refuse, setup_context=save or _save_nothing, lib=_library

@@ -112,7 +112,9 @@ class ViewFuser:
             wanted = f"map and matches must be of one view with {self.channels} channels"
             raise ValueError(f"{wanted}, got a map of shape {tuple(map.shape)} and matches of {len(matches)} views")
         if torch.is_grad_enabled() and maps.requires_grad:
-            raise ValueError("map must not require a gradient: ViewFuser carries none (use fuse_views, or torch.no_grad)")
+            raise ValueError(
+                "map must not require a gradient: ViewFuser carries none (use fuse_views, or torch.no_grad)"
+            )
         if self._fused is None:
             self._fused, self._count = _accumulators(maps, self.n_points)
             self._dtype = maps.dtype
@@ -204,8 +206,8 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _fuse_views = register(
-    "fuse_views(Tensor maps, Tensor ptr, Tensor point, Tensor pixel, SymInt n_points, bool maximum, bool track, int height,"
-    " int width, bool bilinear, bool align_corners, bool normalize) -> (Tensor, Tensor, Tensor)",
+    "fuse_views(Tensor maps, Tensor ptr, Tensor point, Tensor pixel, SymInt n_points, bool maximum, bool track,"
+    " int height, int width, bool bilinear, bool align_corners, bool normalize) -> (Tensor, Tensor, Tensor)",
     _run,
     _fake,
     save=_save,

@@ -46,7 +46,9 @@ def project(points: Tensor, camera: Camera) -> Tensor:
 def views_of(camera: Camera, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """camera_from_world (V, 3, 4) and fx, fy, cx, cy (V, 4) of a camera, in the geometry's dtype."""
     k = camera.intrinsics.to(dtype)
-    return _camera_from_world(camera.world_from_camera).to(dtype), torch.stack((k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]), 1)
+    return _camera_from_world(camera.world_from_camera).to(dtype), torch.stack(
+        (k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]), 1
+    )
 
 
 def _run_inverse(world_from_camera: Tensor) -> Tensor:
@@ -90,7 +92,9 @@ def _fake(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor) -> Tens
     return points.new_empty(camera_from_world.shape[0], points.shape[0], 3)
 
 
-def _run_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _run_grad(
+    points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     views, n = len(camera_from_world), len(points)
     grad_points, grad_camera = points.new_empty(n, 3), points.new_empty(views, 16)
     partial = points.new_empty(views, -(-n // native.GRAD_BLOCK), 16, dtype=torch.float64)
@@ -99,7 +103,9 @@ def _run_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, gra
     return grad_points, grad_camera[:, :12].clone().view(views, 3, 4), grad_camera[:, 12:].clone()
 
 
-def _fake_grad(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_grad(
+    points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     views = camera_from_world.shape[0]
     return points.new_empty(points.shape[0], 3), points.new_empty(views, 3, 4), points.new_empty(views, 4)
 
@@ -120,5 +126,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _project = register(
-    "project(Tensor points, Tensor camera_from_world, Tensor intrinsics) -> Tensor", _run, _fake, save=_save, backward=_backward
+    "project(Tensor points, Tensor camera_from_world, Tensor intrinsics) -> Tensor",
+    _run,
+    _fake,
+    save=_save,
+    backward=_backward,
 )

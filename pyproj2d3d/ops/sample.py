@@ -151,8 +151,8 @@ def _fake_grad(maps: Tensor, uv: Tensor | None, *_: Any) -> tuple[Tensor, Tensor
 _HOW = "int height, int width, bool bilinear, bool align_corners, bool normalize"
 
 sample_grad = register(
-    "sample_grad(Tensor maps, Tensor? uv, Tensor? ptr, Tensor? pixel, Tensor grad, Tensor? point, Tensor? count, Tensor? arg,"
-    f" {_HOW}) -> (Tensor, Tensor)",
+    "sample_grad(Tensor maps, Tensor? uv, Tensor? ptr, Tensor? pixel, Tensor grad, Tensor? point, Tensor? count,"
+    f" Tensor? arg, {_HOW}) -> (Tensor, Tensor)",
     _run_grad,
     _fake_grad,
 )

@@ -20,8 +20,8 @@ def splat(features: Tensor, index: Tensor | Matches, size: Sequence[int] | None 
 
     Args:
         features: (N, C) float16, bfloat16, float32 or float64.
-        index: (V, H, W) int64, the point seen at each pixel and -1 where there is none, as :func:`zbuffer` returns it; or
-            Matches: then every pixel reduces all points matched to it.
+        index: (V, H, W) int64, the point seen at each pixel and -1 where there is none, as :func:`zbuffer` returns it;
+            or Matches: then every pixel reduces all points matched to it.
         size: image height and width (H, W), with Matches alone.
         reduce: "mean" or "sum", with Matches alone.
 
@@ -124,8 +124,8 @@ def _fake_matches_grad(
 
 
 _splat_matches_grad = register(
-    "splat_matches_grad(Tensor grad, Tensor count, Tensor ptr, Tensor point, Tensor pixel, int height, int width, bool mean,"
-    " SymInt n) -> Tensor",
+    "splat_matches_grad(Tensor grad, Tensor count, Tensor ptr, Tensor point, Tensor pixel, int height, int width,"
+    " bool mean, SymInt n) -> Tensor",
     _run_matches_grad,
     _fake_matches_grad,
 )

@@ -79,12 +79,13 @@ def visibility(
     a, b, c = _check_tolerance(tolerance)
     scale = _check_depth(depth, depth_scale, radius, points, camera)
     points = points.detach()
-    views = [t.detach() for t in views_of(camera, points.dtype)]
+    camera_from_world, intrinsics = (t.detach() for t in views_of(camera, points.dtype))
+    views = (points, camera_from_world, intrinsics)
     if isinstance(depth, str):
-        depth = zbuffer_depth(points, *views, camera.size, radius)
+        depth = zbuffer_depth(*views, camera.size, radius)
     elif depth is not None and depth.dtype != torch.uint16:
         depth = depth.detach().to(points.dtype)
-    ptr, point, pixel = _visibility(points, *views, depth, scale, a, b, c, *camera.size, border, z_min, z_max)
+    ptr, point, pixel = _visibility(*views, depth, scale, a, b, c, *camera.size, border, z_min, z_max)
     return Matches(ptr, point, pixel, len(points), camera.size)
 
 
@@ -103,7 +104,9 @@ def _check_tolerance(tolerance: float | Sequence[float] | None) -> tuple[float, 
     return a, b, c
 
 
-def _check_depth(depth: Tensor | str | None, depth_scale: float | None, radius: int, points: Tensor, camera: Camera) -> float:
+def _check_depth(
+    depth: Tensor | str | None, depth_scale: float | None, radius: int, points: Tensor, camera: Camera
+) -> float:
     """The scale to decode depth with."""
     if isinstance(depth, str) and depth != "zbuffer":
         raise ValueError(f"depth must be a tensor, 'zbuffer' or None, got {depth!r}")
@@ -150,7 +153,8 @@ def _run(
     count = torch.empty(views, tiles, dtype=torch.int64, device=points.device)
     native.visibility_test(on(points), *inputs, depth, rule, bits, count)
 
-    end = torch.zeros(views * tiles + 1, dtype=torch.int64, device=points.device)  # where each tile's matches begin and end
+    # Where each tile's matches begin and end.
+    end = torch.zeros(views * tiles + 1, dtype=torch.int64, device=points.device)
     torch.cumsum(count.flatten(), 0, out=end[1:])
     ptr = end[::tiles].clone() if tiles else end.new_zeros(views + 1)
     found = int(end[-1])  # the one synchronisation
@@ -166,8 +170,8 @@ def _fake(points: Tensor, camera_from_world: Tensor, *_: Any) -> tuple[Tensor, T
 
 
 _visibility = register(
-    "visibility(Tensor points, Tensor camera_from_world, Tensor intrinsics, Tensor? depth, float depth_scale, float a, float b,"
-    " float c, int height, int width, int border, float z_min, float z_max) -> (Tensor, Tensor, Tensor)",
+    "visibility(Tensor points, Tensor camera_from_world, Tensor intrinsics, Tensor? depth, float depth_scale, float a,"
+    " float b, float c, int height, int width, int border, float z_min, float z_max) -> (Tensor, Tensor, Tensor)",
     _run,
     _fake,
 )

@@ -112,7 +112,8 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _zbuffer = register(
-    "zbuffer(Tensor uvz, Tensor? ptr, Tensor? point, int height, int width, int radius, int stride) -> (Tensor, Tensor)",
+    "zbuffer(Tensor uvz, Tensor? ptr, Tensor? point, int height, int width, int radius, int stride)"
+    " -> (Tensor, Tensor)",
     _run,
     _fake,
     save=_save,
@@ -120,19 +121,25 @@ _zbuffer = register(
 )
 
 
-def zbuffer_depth(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, size: tuple[int, int], radius: int) -> Tensor:
+def zbuffer_depth(
+    points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, size: tuple[int, int], radius: int
+) -> Tensor:
     """The depth (V, H, W) of ``zbuffer(project(points, camera), size, radius=radius)``, without the (V, N, 3) between."""
     return _zbuffer_points(points, camera_from_world, intrinsics, *size, radius)
 
 
-def _run_points(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int) -> Tensor:
+def _run_points(
+    points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int
+) -> Tensor:
     depth, index = _outputs(points, len(camera_from_world), height, width, 1)
     grid = native.ZbufferGrid(height, width, radius, 1)
     native.zbuffer_points(on(points), *contiguous(points, camera_from_world, intrinsics), grid, index, depth)
     return depth
 
 
-def _fake_points(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int) -> Tensor:
+def _fake_points(
+    points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int
+) -> Tensor:
     return points.new_empty(camera_from_world.shape[0], height, width)
 
 
