@@ -43,7 +43,7 @@ def project(points: Tensor, camera: Camera) -> Tensor:
 
 
 def nearest_pixel(uv: Tensor, size: tuple[int, int], border: int = 0) -> tuple[Tensor, Tensor]:
-    """(..., 2 or more) float pixels to: is it in the frame, and v W + u (0 where it is not); compared before any cast."""
+    """(..., 2 or more) float pixels: is each in the frame, and its v W + u (else 0); compared before any cast."""
     u, v = torch.floor(uv[..., 0] + 0.5), torch.floor(uv[..., 1] + 0.5)
     height, width = size
     inside = (u >= border) & (u < width - border) & (v >= border) & (v < height - border)
@@ -127,20 +127,20 @@ def splat(
 ) -> Tensor:
     if isinstance(index, Matches):
         assert size is not None
-        return _splat_mean(features, index, size)
+        return _splat_matches(features, index, size, reduce)
     empty = (index < 0)[..., None]
     rows = features[index.clamp(min=0)] if len(features) else features.new_zeros(*index.shape, features.shape[1])
     return torch.where(empty, 0, rows).permute(0, 3, 1, 2)  # (V, C, H, W), channels_last
 
 
-def _splat_mean(features: Tensor, matches: Matches, size: tuple[int, int]) -> Tensor:
+def _splat_matches(features: Tensor, matches: Matches, size: tuple[int, int], reduce: str) -> Tensor:
     height, width = size
     cell = matches.view.long() * (height * width) + matches.pixel.long()
-    sums = _accumulated(features.new_zeros(0)).new_zeros(len(matches) * height * width, features.shape[1])
-    sums = sums.index_add(0, cell, _accumulated(features)[matches.point.long()])
-    count = torch.bincount(cell, minlength=len(sums)).clamp(min=1)
-    mean = (sums / count[:, None]).to(features.dtype)
-    return mean.view(len(matches), height, width, -1).permute(0, 3, 1, 2)
+    wide = _accumulated(features)
+    out = wide.new_zeros(len(matches) * height * width, wide.shape[1]).index_add(0, cell, wide[matches.point.long()])
+    if reduce == "mean":
+        out = out / torch.bincount(cell, minlength=len(out)).clamp(min=1)[:, None]
+    return out.to(features.dtype).view(len(matches), height, width, wide.shape[1]).permute(0, 3, 1, 2)
 
 
 def sample(
@@ -178,7 +178,7 @@ def sample(
 
 
 def _cell(u: Tensor, n: int, full: int, align_corners: bool) -> Tensor:
-    """Pixel coordinate in an image of ``full`` pixels to the coordinate in a map of ``n`` cells, held to its centres."""
+    """Coordinate in an image of ``full`` pixels to that in a map of ``n`` cells, held to the centres of its cells."""
     if align_corners:
         x = u * ((n - 1) / (full - 1) if full > 1 else 0.0)
     else:
@@ -197,8 +197,8 @@ def fuse_views(
     align_corners: bool = False,
     normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    how = {"mode": mode, "align_corners": align_corners, "normalize": normalize}
-    found = sample(_accumulated(maps), matches, size, **how)  # (M, C)
+    wide = _accumulated(maps)
+    found = sample(wide, matches, size, mode=mode, align_corners=align_corners, normalize=normalize)  # (M, C)
     point = matches.point.long()
     count = torch.bincount(point, minlength=n_points)
     if reduce == "mean":

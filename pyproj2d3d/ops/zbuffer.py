@@ -124,7 +124,7 @@ _zbuffer = register(
 def zbuffer_depth(
     points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, size: tuple[int, int], radius: int
 ) -> Tensor:
-    """The depth (V, H, W) of ``zbuffer(project(points, camera), size, radius=radius)``, without the (V, N, 3) between."""
+    """The depth of ``zbuffer(project(points, camera), size, radius=radius)``, without the (V, N, 3) between."""
     return _zbuffer_points(points, camera_from_world, intrinsics, *size, radius)
 
 
@@ -144,7 +144,8 @@ def _fake_points(
 
 
 _zbuffer_points = register(
-    "zbuffer_points(Tensor points, Tensor camera_from_world, Tensor intrinsics, int height, int width, int radius) -> Tensor",
+    "zbuffer_points(Tensor points, Tensor camera_from_world, Tensor intrinsics, int height, int width, int radius)"
+    " -> Tensor",
     _run_points,
     _fake_points,
 )
