@@ -1,0 +1,102 @@
+"""Which calls stand for every operation, wherever a promise is common to all of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from scenes import SIZE, Scene, make_scene, tensors_of
+from torch import Tensor
+from torch.utils.data import Dataset
+
+import pyproj2d3d
+from pyproj2d3d import Camera
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to call one operation on a scene."""
+
+    op: str
+    how: str
+    arguments: Callable[[Scene], Arguments]
+    compiled: bool = False  # stands for its operation under torch.compile, which is slow
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.how}"
+
+    def __call__(self, scene: Scene, module: ModuleType = pyproj2d3d) -> Any:
+        positional, keywords = self.arguments(scene)
+        return self.call(module)(*positional, **keywords)
+
+    def call(self, module: ModuleType = pyproj2d3d) -> Callable[..., Any]:
+        return getattr(module, self.op)
+
+
+def nearest_points(scene: Scene) -> Tensor:
+    return pyproj2d3d.reference.zbuffer(scene.uvz, SIZE, radius=1)[0]
+
+
+RULE = {"tolerance": (0.03, 0.01, 0.002)}
+UNIT = {"normalize": True}
+CASES = [
+    Case("project", "points", lambda s: ((s.points, s.camera), {}), compiled=True),
+    Case("visibility", "frame", lambda s: ((s.points, s.camera), RULE)),
+    Case("visibility", "border", lambda s: ((s.points, s.camera), RULE | {"border": 2, "z_min": 0.5, "z_max": 3.0})),
+    Case("visibility", "metres", lambda s: ((s.points, s.camera, s.depth), RULE), compiled=True),
+    Case("visibility", "millimetres", lambda s: ((s.points, s.camera, s.depth_mm), RULE | {"depth_scale": 1000.0})),
+    Case("visibility", "zbuffer", lambda s: ((s.points, s.camera, "zbuffer"), RULE | {"radius": 1}), compiled=True),
+    Case("zbuffer", "pixels", lambda s: ((s.uvz, SIZE), {})),
+    Case("zbuffer", "grid", lambda s: ((s.uvz, SIZE), {"radius": 1, "stride": 3}), compiled=True),
+    Case("zbuffer", "matches", lambda s: ((s.uvz, SIZE), {"matches": s.matches})),
+    Case("splat", "index", lambda s: ((s.features, nearest_points(s)), {}), compiled=True),
+    Case("splat", "mean", lambda s: ((s.features, s.matches, SIZE), {}), compiled=True),
+    Case("splat", "sum", lambda s: ((s.features, s.matches, SIZE), {"reduce": "sum"})),
+    Case("sample", "matches", lambda s: ((s.maps, s.matches, SIZE), {}), compiled=True),
+    Case("sample", "pixels", lambda s: ((s.maps, s.uvz[..., :2], SIZE), UNIT | {"align_corners": True}), compiled=True),
+    Case("sample", "nearest", lambda s: ((s.maps, s.matches, SIZE), {"mode": "nearest"})),
+    Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
+    Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
+    Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),
+]  # fmt: skip
+
+
+def leaves(value: Any) -> Any:
+    """The same arguments as leaves that ask for gradients."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().requires_grad_()
+    if isinstance(value, Camera):
+        return Camera(leaves(value.intrinsics), leaves(value.world_from_camera), value.size)
+    if isinstance(value, tuple):
+        return tuple(leaves(part) for part in value)
+    return value
+
+
+def cotangent(value: Tensor) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randn(value.shape, generator=rng, dtype=torch.float64).to(value)
+
+
+def gradients(
+    call: Callable[..., Any], arguments: Arguments, weight: Callable[[Tensor], Tensor] = cotangent
+) -> tuple[Tensor, ...]:
+    """Of the floating outputs, by the floating arguments."""
+    positional, keywords = leaves(arguments[0]), arguments[1]
+    out = [t for t in tensors_of(call(*positional, **keywords)) if t.requires_grad]
+    asked = [t for t in tensors_of(positional) if t.requires_grad]
+    return torch.autograd.grad(out, asked, [weight(t) for t in out], materialize_grads=True)
+
+
+class EveryOperation(Dataset):
+    """What every case returns, made where the item is asked for: in a worker of a DataLoader."""
+
+    def __len__(self) -> int:
+        return len(CASES)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, ...]:
+        return tensors_of(CASES[i](make_scene(2000)))

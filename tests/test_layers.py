@@ -1,0 +1,123 @@
+"""Does every file know only what it may know, and does every operation have all its files?"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pyproj2d3d"
+OPERATIONS = ["project", "visibility", "zbuffer", "splat", "sample", "fuse_views"]
+
+# What each module of the package may import from it, at the top of the file or inside a function.
+MAY_IMPORT = {
+    "camera": [],
+    "reference": ["camera"],
+    "ops": ["ops", "camera", "_native"],
+    "data": ["data", "ops", "camera"],
+    "": ["camera", "ops", "data"],  # the package itself: its public names
+    "report": [""],
+    "demo": ["report", "data", ""],
+    "cli": ["demo", "data", "ops", ""],
+}
+# What a module may import from elsewhere at its top; inside a function it may import anything.
+AT_THE_TOP = {"": {"torch", "numpy"}, "camera": {"torch"}, "reference": {"torch"}, "ops": {"torch"}, "cli": set()}
+AT_THE_TOP["demo"] = {"torch", "numpy", "tqdm"}  # nothing imports the demo until it is run
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+each_module = pytest.mark.parametrize("path", MODULES, ids=[str(m.relative_to(PACKAGE)) for m in MODULES])
+
+
+def layer_of(path: Path) -> str:
+    """The first part of the name below the package; empty for the package itself."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every absolute dotted name that the file imports, and whether it does so on being imported itself."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f) if n is not f
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = ("pyproj2d3d", *path.relative_to(PACKAGE).parent.parts)
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            names = [".".join(part for part in (*base, alias.name) if part) for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) not in inside) for name in names)
+
+
+def test_the_imports_of_a_file_are_all_found(tmp_path, monkeypatch):
+    """The rules below are worth what this finds."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "ops").mkdir()
+    path = tmp_path / "ops" / "some.py"
+    path.write_text(
+        "import torch\nfrom ..camera import Camera\nfrom .. import _native\ndef f():\n    from ._check import a\n"
+    )
+    assert list(imports(path)) == [
+        ("torch", True),
+        ("pyproj2d3d.camera.Camera", True),
+        ("pyproj2d3d._native", True),
+        ("pyproj2d3d.ops._check.a", False),
+    ]
+
+
+@each_module
+def test_a_module_imports_only_from_the_layers_below(path):
+    layer = layer_of(path)
+    assert layer in MAY_IMPORT, f"say in MAY_IMPORT what {layer} may import"
+    known = {p.removesuffix(".py") for p in (m.relative_to(PACKAGE).parts[0] for m in MODULES)} | {"_native"}
+    for name, _ in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "pyproj2d3d":
+            below = rest.partition(".")[0]
+            below = below if below in known else ""  # a public name of the package
+            assert below in MAY_IMPORT[layer], f"{layer or 'the package'} must not import {name}"
+
+
+@each_module
+def test_a_module_imports_heavy_libraries_only_inside_functions(path):
+    allowed = AT_THE_TOP.get(layer_of(path), AT_THE_TOP[""]) | {"pyproj2d3d"} | sys.stdlib_module_names
+    at_the_top = {name.partition(".")[0] for name, top in imports(path) if top}
+    assert at_the_top <= allowed
+
+
+@each_module
+def test_a_module_says_what_it_is_for(path):
+    source = path.read_text()
+    assert not source.strip() or ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_an_operation_has_the_same_stem_everywhere(op):
+    for path in ("csrc/ops/{}.cu", "pyproj2d3d/ops/{}.py", "tests/ops/test_{}.py", "benchmarks/bench_{}.py"):
+        assert (ROOT / path.format(op)).is_file(), path.format(op)
+    assert f"def {op}(" in (PACKAGE / "reference.py").read_text()
+
+
+def test_every_operation_is_on_the_list():
+    """A file of ops is an operation with all its files, or is shared by operations and has an underscore."""
+    files = {p.stem for p in (PACKAGE / "ops").glob("*.py") if not p.stem.startswith("_")}
+    assert files == set(OPERATIONS)
+
+
+def test_no_source_file_passes_400_lines():
+    sources = [
+        p
+        for where in ("csrc", "pyproj2d3d")
+        for p in (ROOT / where).rglob("*")
+        if p.suffix in (".py", ".hpp", ".cu", ".cpp")
+    ]
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in sources}
+    assert len(lengths) > 10
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
