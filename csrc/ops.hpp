@@ -110,8 +110,8 @@ void sample_grad_uv(const Exec &on, View<const F, 4> maps, const Places<U> &plac
                     const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot, View<U, 3> out);
 
 /// Adds what the views see to fused (N, C), in view order: sums, or the maximum and, with arg (N, C) not null, the view
-/// it came from. count (N) grows by the views that see each point. Both come filled with zeros or from the views
-/// before; with `finish` sums become means.
+/// it came from. count (N) says how many views saw each point before, whose rows fused then holds, and grows by these.
+/// With `finish` sums become means and a point that no view sees becomes 0.
 template <class F>
 void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &places, View<const int32_t, 1> point,
                 const MapRule &rule, View<acc_t<F>, 1> norm, bool maximum, bool finish, View<acc_t<F>, 2> fused,

@@ -2,12 +2,14 @@
 
 namespace {
 
-constexpr int64_t kTilePoints = 32;
+/// Points in a tile: on the CPU enough to make the search for its matches cheap, on CUDA few, for many tiles.
+constexpr int kCpuTile = 256, kCudaTile = 32;
 
 /// A tile of points over all views. Matches ascend by point within a view, so what a view says of the tile is one
 /// stretch of its matches: found by bisection, added in view order, and never written anywhere else.
 template <class F, int W> struct FuseTile {
   using A = acc_t<F>;
+  static constexpr int64_t kPoints = W == kCudaLane ? kCudaTile : kCpuTile;
   Reader<F, A> reader;
   View<const int32_t, 1> point;
   View<const A, 1> norm;
@@ -26,16 +28,16 @@ template <class F, int W> struct FuseTile {
   }
 
   P2D3D_HD void operator()(int64_t tile, int64_t lane) const {
-    const int64_t begin = tile * kTilePoints, left = fused.shape[0] - begin;
-    const int64_t end = begin + (left < kTilePoints ? left : kTilePoints);
-    int32_t seen[kTilePoints];
+    const int64_t begin = tile * kPoints, left = fused.shape[0] - begin;
+    const int64_t end = begin + (left < kPoints ? left : kPoints);
+    int32_t seen[kPoints];
     for (int64_t n = begin; n < end; ++n) seen[n - begin] = count(n);  // grows in a launch of its own
     for (int64_t view = 0; view < reader.maps.shape[0]; ++view) {
       const int64_t last = reader.places.ptr(view + 1);
       for (int64_t i = first_not_below(reader.places.ptr(view), last, begin); i < last && point(i) < end; ++i)
         add(i, view, lane, seen[point(i) - begin]++);
     }
-    for (int64_t n = begin; n < end && finish && !maximum; ++n) divide(n, lane, seen[n - begin]);
+    for (int64_t n = begin; n < end && finish; ++n) end_point(n, lane, seen[n - begin]);
   }
 
   P2D3D_HD void add(int64_t i, int64_t view, int64_t lane, int32_t seen) const {
@@ -47,7 +49,7 @@ template <class F, int W> struct FuseTile {
     P2D3D_FOR_CHANNELS(c, W, width) {
       A x = taps.value(reader.maps, first + c);
       if (norm) x /= length;
-      if (!maximum) {
+      if (seen > 0 && !maximum) {
         to[c] += x;
       } else if (seen == 0 || x > to[c] || x != x) {  // NaN stays
         to[c] = x;
@@ -55,17 +57,21 @@ template <class F, int W> struct FuseTile {
       }
     }
   }
-  P2D3D_HD void divide(int64_t n, int64_t lane, int32_t views) const {
+  P2D3D_HD void end_point(int64_t n, int64_t lane, int32_t views) const {
     const int width = lane_end<W>(fused.shape[1], lane);
     A *to = fused.data + n * fused.shape[1] + lane * W;
-    if (views > 1) P2D3D_FOR_CHANNELS(c, W, width) to[c] /= A(views);
+    if (views == 0) {
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] = A(0);
+    } else if (views > 1 && !maximum) {
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] /= A(views);
+    }
   }
 };
 
-template <class F> struct CountTile {  // the same stretches, for the counts
-  FuseTile<F, 1> fuse;
-  P2D3D_HD void operator()(int64_t, int64_t tile) const {
-    const int64_t begin = tile * kTilePoints, end = begin + kTilePoints;
+template <class F, int W> struct CountTile {  // the same stretches, for the counts
+  FuseTile<F, W> fuse;
+  P2D3D_HD void operator()(int64_t tile, int64_t) const {
+    const int64_t begin = tile * fuse.kPoints, end = begin + fuse.kPoints;
     for (int64_t view = 0; view < fuse.reader.maps.shape[0]; ++view) {
       const int64_t last = fuse.reader.places.ptr(view + 1);
       for (int64_t i = fuse.first_not_below(fuse.reader.places.ptr(view), last, begin); i < last && fuse.point(i) < end;
@@ -74,6 +80,12 @@ template <class F> struct CountTile {  // the same stretches, for the counts
     }
   }
 };
+
+template <class F, int W> void fuse(const Exec &on, const FuseTile<F, W> &f) {
+  const int64_t tiles = (f.fused.shape[0] + f.kPoints - 1) / f.kPoints;
+  for_each(on, tiles, (f.fused.shape[1] + W - 1) / W, f);
+  for_each(on, tiles, 1, CountTile<F, W>{f});
+}
 
 }  // namespace
 
@@ -84,12 +96,9 @@ void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &p
   using A = acc_t<F>;
   const Reader<F, A> reader(maps, places, rule);
   const View<const A, 1> lengths{norm.data, {norm.shape[0]}};
-  const int64_t tiles = (fused.shape[0] + kTilePoints - 1) / kTilePoints;
   if (norm) for_each(on, 1, point.shape[0], NormOfRow<F, A>{reader, norm});
-  for_each_lane(on, tiles, fused.shape[1], [&](auto width) {
-    return FuseTile<F, decltype(width)::value>{reader, point, lengths, maximum, finish, fused, count, arg};
-  });
-  for_each(on, 1, tiles, CountTile<F>{{reader, point, lengths, maximum, finish, fused, count, arg}});
+  if (on.cuda()) fuse(on, FuseTile<F, kCudaLane>{reader, point, lengths, maximum, finish, fused, count, arg});
+  else fuse(on, FuseTile<F, kCpuLane>{reader, point, lengths, maximum, finish, fused, count, arg});
 }
 
 #define P2D3D_FOR(F)                                                                                               \

@@ -69,10 +69,10 @@ def sum_by_key(
     ``out[d]`` sums ``rows[row[i]] * weight[row[i]]`` over all i with ``key[i] == d``, in the order of i: rows are
     sorted by destination first, so that each destination has one worker. Negative keys are passed over.
     """
-    key, order = torch.sort(key, stable=True)
+    key, order = torch.sort(key.int() if n < 2**31 else key, stable=True)  # half the bits to sort
     count = torch.zeros(n, dtype=torch.int64, device=rows.device)
     out = rows.new_zeros(n, rows.shape[1])
-    native.sum_runs(on(rows), rows, row[order], key, weight, mean, count, out)
+    native.sum_runs(on(rows), rows, row[order], key.long(), weight, mean, count, out)
     return out, count
 
 

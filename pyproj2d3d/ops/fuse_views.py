@@ -117,6 +117,7 @@ class ViewFuser:
             )
         if self._fused is None:
             self._fused, self._count = _accumulators(maps, self.n_points)
+            self._fused.zero_()
             self._dtype = maps.dtype
         if maps.dtype != self._dtype or maps.device != self._fused.device:
             raise ValueError(
@@ -138,7 +139,7 @@ class ViewFuser:
 
 def _accumulators(maps: Tensor, n_points: int) -> tuple[Tensor, Tensor]:
     wide = torch.float64 if maps.dtype == torch.float64 else torch.float32
-    fused = maps.new_zeros(n_points, maps.shape[1], dtype=wide)
+    fused = maps.new_empty(n_points, maps.shape[1], dtype=wide)
     return fused, maps.new_zeros(n_points, dtype=torch.int32)
 
 

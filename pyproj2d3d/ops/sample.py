@@ -134,8 +134,9 @@ def _run_grad(
     norm, dot = (norm_buffer(rows, maps), norm_buffer(rows, maps)) if normalize else (None, None)
     native.sample_prepare(on(maps), *places, rule, *incoming, cell, norm, dot)
 
-    cell, order = torch.sort(cell, stable=True)  # each map cell then has one worker that gathers what was read from it
-    start = torch.searchsorted(cell, torch.arange(cells + 1, device=maps.device))
+    # Sorted by map cell, each cell has one worker that gathers what was read from it.
+    cell, order = torch.sort(cell.int() if cells < 2**31 else cell, stable=True)
+    start = torch.searchsorted(cell, torch.arange(cells + 1, dtype=cell.dtype, device=maps.device))
     grad_maps, grad_uv = _fake_grad(maps, uv)
     out = (grad_maps.permute(0, 2, 3, 1), grad_uv if uv is not None else None)
     native.sample_grad(on(maps), *places, rule, *incoming, norm, dot, order, start, *out)
