@@ -162,7 +162,7 @@ BAD_CAMERAS = {
     "no height": ((K, POSE, (0, 4)), ValueError, r"size must be positive .* got \(0, 4\)"),
     "a negative width": ((K, POSE, (4, -1)), ValueError, r"size must be positive .* got \(4, -1\)"),
     "pixels beyond int32": ((K, POSE, (2**16, 2**15)), ValueError, r"fewer than 2\*\*31 pixels, got \(65536, 32768\)"),
-    "a focal length of nan": ((changed(K, 0, 0, torch.nan), POSE, (4, 4)), ValueError, "intrinsics must be finite, .*nan"),
+    "a focal length of nan": ((changed(K, 0, 0, torch.nan), POSE, (4, 4)), ValueError, "intrinsics .*finite, .*nan"),
     "an infinite pose": ((K, changed(POSE, 1, 3, torch.inf), (4, 4)), ValueError, "world_from_camera .*finite, .*inf"),
     "skew": ((changed(K, 0, 1, 0.1), POSE, (4, 4)), ValueError, "intrinsics must have no skew"),
     "skew below": ((changed(K, 1, 0, 0.1), POSE, (4, 4)), ValueError, "intrinsics must have no skew"),

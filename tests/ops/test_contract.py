@@ -38,6 +38,14 @@ def test_memory_layout_does_not_matter(case, layout, device, dtype, feature_dtyp
 
 
 @every_case
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_where_gradients_are_off(case, mode, device):
+    with mode():
+        scene = make_scene(100, 2, device=device)
+        assert_close(case(scene), case(scene, reference))
+
+
+@every_case
 def test_inputs_are_left_as_they_were(case, device):
     positional, keywords = case.arguments(make_scene(200, 3, device=device))
     before = [t.clone() for t in tensors_of(positional)]
@@ -83,12 +91,13 @@ def bits_of(case, scene) -> tuple[torch.Tensor, ...]:
 
 
 @every_case
-def test_the_same_bits_with_one_thread_and_with_two(case, set_threads, dtype):
+def test_the_same_bits_with_any_number_of_threads(case, set_threads, dtype):
     scene = make_scene(20_000, 3, dtype, dtype, finite=True, cells=(24, 32))
     set_threads(1)
     alone = bits_of(case, scene)
-    set_threads(2)
-    assert_same_bits(bits_of(case, scene), alone)
+    for threads in (2, 3):
+        set_threads(threads)
+        assert_same_bits(bits_of(case, scene), alone)
 
 
 @every_case

@@ -134,6 +134,18 @@ def test_the_gradient_is_the_pinhole_derivative(device):
     assert pose.grad[3].tolist() == [0, 0, 0, 0]
 
 
+def test_the_last_row_of_a_pose_is_no_parameter(device):
+    """Nor are the entries of the intrinsics that are always 0 or 1: their gradient is 0 wherever the camera stands."""
+    scene = make_scene(50, 3, torch.float64, device=device, finite=True)
+    intrinsics, pose = (t.clone().requires_grad_() for t in (scene.camera.intrinsics, scene.camera.world_from_camera))
+    project(scene.points, Camera(intrinsics, pose, SIZE)).sum().backward()
+    assert (pose.grad[:, 3] == 0).all()
+    assert (pose.grad[:, :3] != 0).all()
+    free = torch.tensor([[True, False, True], [False, True, True], [False, False, False]], device=device)
+    assert (intrinsics.grad[:, ~free] == 0).all()
+    assert (intrinsics.grad[:, free] != 0).all()
+
+
 def test_only_what_asks_for_a_gradient_gets_one(device):
     scene = make_scene(10, 2, device=device)
     uvz = project(scene.points[:5].clone().requires_grad_(), scene.camera)

@@ -219,6 +219,38 @@ def test_gradients(mode, align_corners, normalize, device):
     assert torch.autograd.gradcheck(lambda m: sample(m, matches, (6, 8), **keywords), (maps,))
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_gradients_equal_those_of_grid_sample_with_border_padding(align_corners, device):
+    maps = make_scene(1, 1, feature_dtype=torch.float64, device=device).maps.requires_grad_()
+    rng = torch.Generator().manual_seed(0)
+    full = torch.tensor([64.0, 48.0], dtype=torch.float64)
+    uv = torch.rand(1, 300, 2, generator=rng, dtype=torch.float64) * full - 0.5
+    uv, full = uv.to(device).requires_grad_(), full.to(device)
+    weight = torch.randn(1, 300, 5, generator=rng, dtype=torch.float64).to(device)
+    grid = 2 * uv / (full - 1) - 1 if align_corners else (2 * uv + 1) / full - 1
+    there = grid_sample(maps, grid[:, None], padding_mode="border", align_corners=align_corners)[:, :, 0].transpose(
+        1, 2
+    )
+    expected = torch.autograd.grad((there * weight).sum(), (maps, uv))
+    here = sample(maps, uv, SIZE, align_corners=align_corners)
+    assert_close(torch.autograd.grad((here * weight).sum(), (maps, uv)), expected)
+
+
+def test_on_the_outermost_centres_the_gradient_to_the_pixels_is_0(device, dtype):
+    """There the map goes flat: as grid_sample has it, at both ends."""
+    uv = along([0.25, 0.5, 0.75, 6.25, 6.5, 6.75], device, dtype).requires_grad_()
+    sample(row_map([0.0, 8.0, 12.0, 14.0], device), uv, (1, 8)).sum().backward()
+    assert uv.grad[0, :, 0].tolist() == [0, 0, 4, 1, 0, 0]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_maps_and_pixels_may_be_of_different_dtypes(mode, normalize, device, dtype, feature_dtype):
+    scene = make_scene(500, 2, dtype, feature_dtype, device)
+    arguments, keywords = (scene.maps, scene.uvz[..., :2], SIZE), {"mode": mode, "normalize": normalize}
+    assert_close(sample(*arguments, **keywords), reference.sample(*arguments, **keywords))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_of_short_maps_are_summed_in_float32(dtype, device):
     maps = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device, requires_grad=True)

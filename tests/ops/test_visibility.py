@@ -267,7 +267,7 @@ BAD = {
     "a scale of nan": ((POINTS, CAMERA, UINT16), {"depth_scale": math.nan}, ValueError, "depth_scale must .*got NaN"),
     "negative tolerance": ((POINTS, CAMERA, FLOAT), {"tolerance": -0.1}, ValueError, "tolerance must .*-0.1"),
     "negative slope": ((POINTS, CAMERA, FLOAT), {"tolerance": (0.1, -0.1, 0.0)}, ValueError, "tolerance must .*-0.1"),
-    "tolerance of two": ((POINTS, CAMERA, FLOAT), {"tolerance": (0.1, 0.1)}, ValueError, r"tolerance must .*\(0.1, 0.1\)"),
+    "tolerance of two": ((POINTS, CAMERA, FLOAT), {"tolerance": (0.1, 0.1)}, ValueError, r"tolerance .*\(0.1, 0.1\)"),
     "tolerance of nan": ((POINTS, CAMERA, FLOAT), {"tolerance": math.nan}, ValueError, "tolerance must .*got NaN"),
     "tolerance as a word": ((POINTS, CAMERA, FLOAT), {"tolerance": "loose"}, TypeError, "tolerance must .*loose"),
     "negative border": ((POINTS, CAMERA), {"border": -1}, ValueError, r"border must .*got -1"),
