@@ -10,7 +10,7 @@ from pyproj2d3d import Camera, reference
 
 from . import peers
 from .conftest import OURS, Timed
-from .measuring import Contender, nbytes
+from .measuring import Contender
 from .workloads import features, seen_room
 
 FULL = {"points": 200_000, "views": 8}
@@ -26,12 +26,12 @@ def forward(device: torch.device, points: int, views: int) -> dict[str, Contende
         "plain torch": lambda: reference.project(cloud, camera),
         "torch best": lambda: peers.matrix_project(cloud, camera),
         "torch.compile": lambda: compiled(cloud, camera),
-        "kornia": peers.if_installed(device, lambda: peers.kornia_project(cloud, camera), "kornia"),
+        "kornia": peers.if_installed("kornia", lambda: peers.kornia_project(cloud, camera)),
     }
 
 
 def bench_project(timed: Timed) -> None:
-    results = timed(forward, full=FULL, tiny=TINY, moved=lambda uvz: uvz.nbytes)
+    results = timed(forward, full=FULL, tiny=TINY, moved=lambda uvz, size: 12 * size["points"] + uvz.nbytes)
     ours = results[OURS]
     in_front = ours[..., 2] > 0.1
     for name, theirs in results.items():
@@ -62,8 +62,13 @@ def forward_and_backward(device: torch.device, points: int, views: int) -> dict[
     }
 
 
+def moved_by_gradients(gradients: tuple[Tensor, ...], size: dict[str, int]) -> int:
+    """Points in, u, v, z out; then points and the gradient to u, v, z in, that to points out."""
+    return (3 + 2 * size["views"]) * 12 * size["points"]
+
+
 def bench_project_and_gradients(timed: Timed) -> None:
-    results = timed(forward_and_backward, full=FULL, tiny=TINY, moved=_uvz_and_its_gradient)
+    results = timed(forward_and_backward, full=FULL, tiny=TINY, moved=moved_by_gradients)
     for name, theirs in results.items():
         for mine, other in zip(_varying(results[OURS]), _varying(theirs), strict=True):
             assert (mine - other).norm() <= 1e-3 * mine.norm(), name
@@ -73,8 +78,3 @@ def _varying(gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Without those to the last rows of the poses, which are constants: the contenders differ on them."""
     to_points, to_intrinsics, to_poses = gradients
     return to_points, to_intrinsics, to_poses[:, :3]
-
-
-def _uvz_and_its_gradient(gradients: tuple[Tensor, ...]) -> int:
-    to_points, to_intrinsics, _ = gradients
-    return 2 * len(to_intrinsics) * nbytes(to_points) + 3 * nbytes(to_points)

@@ -11,7 +11,7 @@ from pyproj2d3d import reference
 
 from . import peers
 from .conftest import OURS, Timed
-from .measuring import Contender, nbytes
+from .measuring import Contender
 from .workloads import IMAGE, feature_maps, features, points_in_frame, room_matches
 
 FULL = {"points": 200_000, "views": 8, "channels": 64}
@@ -32,11 +32,12 @@ def at_matches(device: torch.device, points: int, views: int, channels: int) -> 
 
 
 def bench_sample_at_matches(timed: Timed) -> None:
-    def moved(rows: Tensor) -> int:
-        size = TINY if timed.quick else FULL
-        return 4 * size["views"] * size["channels"] * MAP[0] * MAP[1] + rows.nbytes
+    assert_close_to_ours(timed(at_matches, full=FULL, tiny=TINY, moved=moved_by_sample, memory=True))
 
-    assert_close_to_ours(timed(at_matches, full=FULL, tiny=TINY, moved=moved, memory=True))
+
+def moved_by_sample(rows: Tensor, size: dict[str, int]) -> int:
+    """Maps in, rows out."""
+    return 4 * size["views"] * size["channels"] * MAP[0] * MAP[1] + rows.nbytes
 
 
 def gradient(device: torch.device, points: int, views: int, channels: int) -> dict[str, Contender | str]:
@@ -79,7 +80,7 @@ def at_float_pixels(device: torch.device, points: int, views: int, channels: int
 
 def bench_sample_at_float_pixels(timed: Timed) -> None:
     full = FULL | {"points": 50_000}
-    assert_close_to_ours(timed(at_float_pixels, full=full, tiny=TINY, moved=nbytes))
+    assert_close_to_ours(timed(at_float_pixels, full=full, tiny=TINY, moved=moved_by_sample))
 
 
 def assert_close_to_ours(results: dict[str, Tensor]) -> None:

@@ -10,12 +10,11 @@ from pyproj2d3d import reference
 
 from . import peers
 from .conftest import OURS, Timed
-from .measuring import Contender, nbytes
+from .measuring import Contender
 from .workloads import IMAGE, features, points_in_frame, room_matches, seen_room
 
 FULL = {"points": 1_000_000, "channels": 32}
 TINY = {"points": 2_000, "channels": 4}
-PIXELS = IMAGE[0] * IMAGE[1]
 
 
 def ours(uvz: Tensor, rows: Tensor) -> Tensor:
@@ -43,13 +42,15 @@ def forward(device: torch.device, points: int, channels: int) -> dict[str, Conte
 
 
 def bench_zbuffer_and_splat(timed: Timed) -> None:
-    def moved(image: Tensor) -> int:  # as many rows are read as are written
-        return 12 * (TINY if timed.quick else FULL)["points"] + 2 * image.nbytes
-
     goals = {"plain torch": 1.2, "torch best": 1.2}
-    results = timed(forward, full=FULL, tiny=TINY, moved=moved, goals=goals, memory=True)
+    results = timed(forward, full=FULL, tiny=TINY, moved=moved_by_splat, goals=goals, memory=True)
     for name, theirs in results.items():
         assert torch.equal(theirs, results[OURS]), name
+
+
+def moved_by_splat(image: Tensor, size: dict[str, int]) -> int:
+    """u, v, z and the rows of the winners in, as many rows out."""
+    return 12 * size["points"] + 2 * image.nbytes
 
 
 def forward_and_backward(device: torch.device, points: int, channels: int) -> dict[str, Contender | str]:
@@ -99,13 +100,12 @@ def three_channels(device: torch.device, points: int, views: int) -> dict[str, C
     """project, zbuffer and splat of three channels."""
     cloud, camera, _ = seen_room(device, points, views)
     rows = features(device, points, 3).abs().clamp(max=1)
-    open3d = peers.if_installed(device, lambda: None, "open3d")
     return {
         OURS: lambda: ours(pyproj2d3d.project(cloud, camera), rows),
         "plain torch": lambda: plain(reference.project(cloud, camera), rows),
         "torch best": lambda: best(peers.matrix_project(cloud, camera), rows),
         # two nearest points at one depth: the one it saw last, not the lower index
-        "Open3D": open3d if isinstance(open3d, str) else peers.open3d_projection(cloud, camera, rows),
+        "Open3D": peers.open3d_projection(cloud, camera, rows),
     }
 
 
@@ -133,5 +133,5 @@ def mean_of_matches(device: torch.device, points: int, views: int, channels: int
 
 def bench_splat_of_matches(timed: Timed) -> None:
     full, tiny = {"points": 200_000, "views": 8, "channels": 32}, {"points": 500, "views": 2, "channels": 4}
-    results = timed(mean_of_matches, full=full, tiny=tiny, moved=nbytes, memory=True)
+    results = timed(mean_of_matches, full=full, tiny=tiny, moved=lambda image, size: image.nbytes, memory=True)
     torch.testing.assert_close(results["plain torch"], results[OURS], rtol=1e-5, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 import pyproj2d3d
@@ -19,7 +21,7 @@ WITHIN = FIVE_CENTIMETRES[0]
 FULL = {"points": 200_000, "views": 8}
 TINY = {"points": 500, "views": 2}
 MANY = {"points": 1_000_000, "views": 64}
-NUMPY = "NumPy mapper"  # in OpenScene's manner
+NUMPY = "OpenScene's manner (NumPy)"
 
 
 def sensor_depth(device: torch.device, points: int, views: int) -> dict[str, Contender | str]:
@@ -35,9 +37,7 @@ def sensor_depth(device: torch.device, points: int, views: int) -> dict[str, Con
         "torch best": lambda: peers.batched_visibility(cloud, camera, depth, WITHIN),
         "torch.compile": lambda: compiled(cloud, camera, depth, tolerance=FIVE_CENTIMETRES),
         "torch.compile of torch best": lambda: compiled_best(cloud, camera, depth, WITHIN),
-        "kornia and torch": peers.if_installed(
-            device, lambda: peers.kornia_visibility(cloud, camera, depth, WITHIN), "kornia"
-        ),
+        "kornia and torch": peers.if_installed("kornia", lambda: peers.kornia_visibility(cloud, camera, depth, WITHIN)),
         NUMPY: peers.on_cpu(device, lambda: peers.numpy_mappings(*numpy_inputs, WITHIN)),
     }
 
@@ -47,7 +47,7 @@ def bench_visibility_by_sensor_depth(timed: Timed) -> None:
         sensor_depth,
         full=FULL,
         tiny=TINY,
-        moved=lambda matches: moved_by_visibility(matches, depth_bytes=4),
+        moved=moved_by_visibility,
         goals={NUMPY: 8.0, "plain torch": 4.5, "torch.compile": 1.6, "torch.compile of torch best": 1.6},
         memory=True,
     )
@@ -61,8 +61,7 @@ def many_views(device: torch.device, points: int, views: int) -> dict[str, Conte
 
 
 def bench_visibility_of_many_views(timed: Timed) -> None:
-    moved = lambda matches: moved_by_visibility(matches, depth_bytes=4)  # noqa: E731
-    results = timed(many_views, full=MANY, tiny=TINY, moved=moved, memory=True, rounds=1)
+    results = timed(many_views, full=MANY, tiny=TINY, moved=moved_by_visibility, memory=True, rounds=1)
     assert_same_matches(results)
     ours = results[OURS]
     beyond = timed.peak_of_ours() - nbytes(ours.ptr, ours.point, ours.pixel)
@@ -83,20 +82,18 @@ def uint16_depth(device: torch.device, points: int, views: int) -> dict[str, Con
 
 
 def bench_visibility_by_uint16_depth(timed: Timed) -> None:
-    moved = lambda matches: moved_by_visibility(matches, depth_bytes=2)  # noqa: E731
-    assert_same_matches(timed(uint16_depth, full=FULL, tiny=TINY, moved=moved))
+    assert_same_matches(timed(uint16_depth, full=FULL, tiny=TINY, moved=partial(moved_by_visibility, depth_bytes=2)))
 
 
 def own_zbuffer(device: torch.device, points: int, views: int) -> dict[str, Contender | str]:
     """visibility by the points' own z-buffer."""
     cloud, camera, _ = seen_room(device, points, views)
     rule = {"tolerance": FIVE_CENTIMETRES}
-    open3d = peers.if_installed(device, lambda: None, "open3d")
     return {
         OURS: lambda: pyproj2d3d.visibility(cloud, camera, "zbuffer", **rule),
         "plain torch": lambda: reference.visibility(cloud, camera, "zbuffer", **rule),
         "torch scatter_reduce": lambda: peers.zbuffer_visibility(cloud, camera, WITHIN),
-        "Open3D z-buffer": open3d if isinstance(open3d, str) else peers.open3d_projection(cloud, camera),  # no test
+        "Open3D z-buffer": peers.open3d_projection(cloud, camera),  # no test
     }
 
 
@@ -121,10 +118,10 @@ def bench_visibility_truth(timed: Timed) -> None:
         timed.goal(text, f"{100 * ours:.3f} %, absolute {100 * theirs:.3f} %", ours <= theirs)
 
 
-def moved_by_visibility(matches: Matches, depth_bytes: int) -> int:
+def moved_by_visibility(matches: Matches, size: dict[str, int], depth_bytes: int = 4) -> int:
     """Points and depth in, matches out."""
-    pixels = len(matches) * IMAGE[0] * IMAGE[1]
-    return 12 * matches.n_points + depth_bytes * pixels + nbytes(matches.ptr, matches.point, matches.pixel)
+    depth = depth_bytes * size["views"] * IMAGE[0] * IMAGE[1]
+    return 12 * size["points"] + depth + nbytes(matches.ptr, matches.point, matches.pixel)
 
 
 def assert_same_matches(results: dict[str, object]) -> None:

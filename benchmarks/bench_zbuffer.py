@@ -9,7 +9,7 @@ from pyproj2d3d import reference
 
 from . import peers
 from .conftest import OURS, Timed
-from .measuring import Contender
+from .measuring import Contender, nbytes
 from .workloads import IMAGE, points_in_frame, seen_room
 
 FULL = {"points": 1_000_000, "views": 1}
@@ -30,7 +30,7 @@ def dense_cloud(device: torch.device, points: int, views: int) -> dict[str, Cont
 
 
 def bench_zbuffer(timed: Timed) -> None:
-    results = timed(dense_cloud, full=FULL, tiny=TINY, moved=_moved_by_zbuffer, memory=True)
+    results = timed(dense_cloud, full=FULL, tiny=TINY, moved=moved_by_zbuffer, memory=True)
     assert_same_images(results)
 
 
@@ -44,18 +44,17 @@ def footprint(device: torch.device, points: int, views: int) -> dict[str, Conten
 
 
 def bench_zbuffer_with_footprint(timed: Timed) -> None:
-    assert_same_images(timed(footprint, full=FULL, tiny=TINY, moved=_moved_by_zbuffer))
+    assert_same_images(timed(footprint, full=FULL, tiny=TINY, moved=moved_by_zbuffer))
 
 
 def projected_room(device: torch.device, points: int, views: int) -> dict[str, Contender | str]:
     """project and zbuffer."""
     cloud, camera, _ = seen_room(device, points, views)
-    open3d = peers.if_installed(device, lambda: None, "open3d")
     return {
         OURS: lambda: pyproj2d3d.zbuffer(pyproj2d3d.project(cloud, camera), IMAGE),
         "plain torch": lambda: reference.zbuffer(reference.project(cloud, camera), IMAGE),
         "torch, packed scatter_reduce": lambda: peers.packed_zbuffer(peers.matrix_project(cloud, camera), IMAGE),
-        "Open3D": open3d if isinstance(open3d, str) else peers.open3d_projection(cloud, camera),  # no index
+        "Open3D": peers.open3d_projection(cloud, camera),  # no index
     }
 
 
@@ -71,14 +70,9 @@ def bench_project_and_zbuffer(timed: Timed) -> None:
         assert ((ours - depth).abs() > 1e-3).sum() <= max(3, 1e-3 * (ours > 0).sum()), name
 
 
-def _moved_by_zbuffer(result: tuple[torch.Tensor, torch.Tensor]) -> int:
-    """The points' u, v, z in, index and depth out; the number of points is that of the workload."""
-    index, depth = result
-    return (
-        12 * (FULL["points"] if index.shape[0] == FULL["views"] else TINY["points"]) * len(index)
-        + index.nbytes
-        + depth.nbytes
-    )
+def moved_by_zbuffer(result: tuple[torch.Tensor, torch.Tensor], size: dict[str, int]) -> int:
+    """u, v, z in, index and depth out."""
+    return 12 * size["views"] * size["points"] + nbytes(*result)
 
 
 def assert_same_images(results: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -78,7 +78,7 @@ class Timed:
         *,
         full: dict[str, int],
         tiny: dict[str, int],
-        moved: Callable[[Any], int] | None = None,
+        moved: Callable[[Any, dict[str, int]], int] | None = None,
         goals: Mapping[str, float] | None = None,
         memory: bool = False,
         rounds: int = 5,
@@ -89,10 +89,10 @@ class Timed:
             make: ``make(device, **size)`` gives the contenders, ours among them: a call without arguments, or the
                 reason why it is left out. Its docstring names the group.
             full, tiny: the size of the benchmark, and of a quick one.
-            moved: bytes that have to be moved, given our result.
+            moved: bytes that no implementation can do without, given our result and the size.
             goals: how many times faster than each of these we want to be.
             memory: measure the peak memory too.
-            rounds: at least so many.
+            rounds: at least so many, of three calls of each contender.
         """
         size = tiny if self.quick else full
         group = f"{(make.__doc__ or '').splitlines()[0].rstrip('.')}: " + ", ".join(
@@ -111,7 +111,7 @@ class Timed:
             else:
                 row.times = times[name]
                 if moved is not None:
-                    row.moved, row.bandwidth = moved(results[OURS]), self.bandwidth
+                    row.moved, row.bandwidth = moved(results[OURS], size), self.bandwidth
                 if memory and self.device.type == "cuda":
                     row.peak = peak_bytes_on_cuda(call)
                 elif memory and (name == OURS or not self.quick):

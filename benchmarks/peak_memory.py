@@ -43,7 +43,7 @@ def main() -> None:
     forget_high_water_mark()
     before = high_water_mark()
     result = call()
-    print(high_water_mark() - before)
+    print(max(0, high_water_mark() - before))
     del result
 
 

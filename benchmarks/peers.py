@@ -20,11 +20,9 @@ from pyproj2d3d import Camera, Matches
 NearestPoint = tuple[Tensor, Tensor]  # index (V, H, W), -1 where empty, and depth (V, H, W)
 
 
-def if_installed(device: torch.device, call: Callable[[], Any], module: str) -> Callable[[], Any] | str:
+def if_installed(module: str, call: Callable[[], Any]) -> Callable[[], Any] | str:
     """The call, or why it is left out."""
-    if importlib.util.find_spec(module) is None:
-        return f"skipped: {module} is not installed"
-    return on_cpu(device, call) if module == "open3d" else call
+    return call if importlib.util.find_spec(module) is not None else f"skipped: {module} is not installed"
 
 
 def on_cpu(device: torch.device, call: Callable[[], Any]) -> Callable[[], Any] | str:
@@ -103,8 +101,11 @@ def import_open3d() -> Any:
     return open3d
 
 
-def open3d_projection(points: Tensor, camera: Camera, colors: Tensor | None = None) -> Callable[[], list[Any]]:
-    """A call that gives a depth image for each view, or an RGB-D image where there are colours."""
+def open3d_projection(points: Tensor, camera: Camera, colors: Tensor | None = None) -> Callable[[], list[Any]] | str:
+    """A call that gives a depth image for each view, or RGB-D where there are colours; or why there is none."""
+    for reason in (if_installed("open3d", list), on_cpu(points.device, list)):
+        if isinstance(reason, str):
+            return reason
     o3d = import_open3d()
     cloud = o3d.t.geometry.PointCloud(o3d.core.Tensor.from_numpy(points.numpy()))
     if colors is not None:

@@ -34,7 +34,7 @@ limit=470 # seconds of a stage
 mkdir -p "$out" "$work"
 out=$(cd "$out" && pwd)
 export PATH="$PATH:${CUDA_HOME:-/usr/local/cuda}/bin"
-export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}:$root" # the last for spawned workers, which import tests
 cd "$work" # where no folder is called pyproj2d3d: the checkout has no native core
 
 describe() {
