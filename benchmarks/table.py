@@ -99,14 +99,18 @@ def _cells(row: Row, ours: Row) -> tuple[str, ...]:
     rate = row.moved / (row.minimum / 1000) if row.moved is not None else None
     return (
         row.name,
-        f"{row.minimum:.3g}",
-        f"{row.median:.3g}",
+        _milliseconds(row.minimum),
+        _milliseconds(row.median),
         "" if row is ours else _times_faster(row.median / ours.median),
         "" if row is ours else _times_faster(row.minimum / ours.minimum),
         "" if row.peak is None else f"{row.peak / 1e6:.1f}",
         "" if rate is None else f"{rate / 1e9:.1f}",
         "" if rate is None or row.bandwidth is None else f"{100 * rate / row.bandwidth:.0f} %",
     )
+
+
+def _milliseconds(time: float) -> str:
+    return f"{time:.3g}" if time < 100 else f"{time:.0f}"
 
 
 def _times_faster(ratio: float) -> str:
