@@ -12,7 +12,7 @@ wheel=$(ls "$scratch"/*.whl)
 for torch in torch==2.13.0 "${1:-torch}"; do
   python3 -m venv --clear "$scratch/venv"
   "$scratch/venv/bin/pip" install -q "$torch"
-  "$scratch/venv/bin/pip" install -q "$wheel[test]"
+  "$scratch/venv/bin/pip" install -q "${wheel}[test]"
   "$scratch/venv/bin/python" -c 'import torch; print("\n== torch", torch.__version__, "CUDA", torch.version.cuda)'
   "$scratch/venv/bin/pytest" -q
 done

@@ -278,6 +278,7 @@ PYBIND11_MODULE(_native, m) {
   m.def("build_info", build_info);
   m.def("device_count", device_count);
   m.def("device_name", device_name);
+  m.def("advise_huge_pages", advise_huge_pages);
   m.def("isa", [] { return name_of(active_isa()); });
   m.def("set_isa", set_isa_by_name);
   bind_project(m);

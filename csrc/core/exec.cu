@@ -1,6 +1,7 @@
 #include "core/exec.hpp"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <atomic>
 #include <stdexcept>
 
@@ -33,6 +34,14 @@ bool isa_available(Isa isa) {
            __builtin_cpu_supports("avx512vl");
 #endif
   return isa == Isa::x86_64;
+}
+
+void advise_huge_pages(uintptr_t address, size_t size) {
+#ifdef __linux__
+  constexpr uintptr_t kPage = uintptr_t(1) << 21;
+  const uintptr_t begin = (address + kPage - 1) / kPage * kPage, end = (address + size) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 Isa active_isa() { return active; }

@@ -1,4 +1,6 @@
 #pragma once
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 /// Where and how an operation runs: on one CUDA stream, or on so many CPU threads.
@@ -18,6 +20,9 @@ void set_isa(Isa isa);  // for tests: contraction is off, so all give the same b
 
 /// True in a child of fork: the parent's OpenMP threads do not exist there, and a parallel region would wait for them.
 bool in_forked_child();
+
+/// Asks Linux to back these bytes of fresh host memory with huge pages; a hint, without effect elsewhere.
+void advise_huge_pages(uintptr_t address, size_t size);
 
 /// How many CUDA devices this process can use; throws a readable std::runtime_error where that cannot be told.
 int device_count();

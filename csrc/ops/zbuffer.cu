@@ -9,19 +9,25 @@ constexpr uint64_t kEmpty = ~uint64_t(0);  // index -1, and above every key
 
 template <class T> struct FromUvz {
   View<const T, 3> uvz;
-  P2D3D_HD Uvz<T> operator()(int64_t view, int64_t n) const {
-    const T *at = uvz.data + 3 * (view * uvz.shape[1] + n);
-    return {at[0], at[1], at[2]};
-  }
+  struct InView {
+    const T *uvz;
+    P2D3D_HD Uvz<T> operator()(int64_t n) const { return {uvz[3 * n], uvz[3 * n + 1], uvz[3 * n + 2]}; }
+  };
+  P2D3D_HD int64_t count() const { return uvz.shape[1]; }
+  P2D3D_HD InView in_view(int64_t view) const { return {uvz.data + 3 * view * uvz.shape[1]}; }
 };
 
 template <class T> struct FromPoints {
   View<const T, 2> points;
   View<const T, 3> camera_from_world;
   View<const T, 2> intrinsics;
-  P2D3D_HD Uvz<T> operator()(int64_t view, int64_t n) const {
-    return Pinhole<T>(camera_from_world, intrinsics, view).project(points.data + 3 * n);
-  }
+  struct InView {
+    Pinhole<T> camera;
+    const T *points;
+    P2D3D_HD Uvz<T> operator()(int64_t n) const { return camera.project(points + 3 * n); }
+  };
+  P2D3D_HD int64_t count() const { return points.shape[0]; }
+  P2D3D_HD InView in_view(int64_t view) const { return {{camera_from_world, intrinsics, view}, points.data}; }
 };
 
 /// The cells of the grid that a point at `pixel` covers: those at multiples of the stride within the radius.
@@ -51,36 +57,53 @@ template <class T> P2D3D_HD int32_t pixel_of(const ZbufferGrid &grid, const Uvz<
 // `depth`, and one over the indices of the points at that depth. Positive floats order as their bits do.
 enum class Pass { kKey, kDepth, kIndex };
 
-template <class T, class Source, Pass kPass> struct Cover {  // one point in one view
+/// kPoints neighbouring points in one view: on the CPU as many as make a vector loop, on CUDA one.
+template <class T, class Source, Pass kPass, int kPoints> struct Cover {
   Source source;
   ZbufferGrid grid;
   View<int64_t, 3> index;
   View<T, 3> depth;
 
-  P2D3D_HD void operator()(int64_t view, int64_t n) const {
-    const Uvz<T> at = source(view, n);
-    const int32_t pixel = pixel_of(grid, at);
-    if (pixel < 0) return;
+  P2D3D_HD void operator()(int64_t view, int64_t piece) const {
+    const int64_t begin = piece * kPoints, left = source.count() - begin;
+    const int n = int(left < kPoints ? left : kPoints);
+    const auto points = source.in_view(view);
+    int32_t pixel[kPoints];
+    T z[kPoints];
+    for (int j = 0; j < n; ++j) {
+      const Uvz<T> at = points(begin + j);
+      pixel[j] = pixel_of(grid, at);
+      z[j] = at.z;
+    }
+    for (int j = 0; j < n; ++j)
+      if (pixel[j] >= 0) cover(view, begin + j, pixel[j], z[j]);
+  }
+  P2D3D_HD void cover(int64_t view, int64_t n, int32_t pixel, T z) const {
     const Footprint cells(grid, pixel);
     for (int64_t v = cells.top; v <= cells.bottom; ++v)
       for (int64_t u = cells.left; u <= cells.right; ++u) {
         uint64_t *best = reinterpret_cast<uint64_t *>(&index(view, v, u));
         if constexpr (kPass == Pass::kKey) {
-          atomic_min(best, uint64_t(bit_cast<uint32_t>(at.z)) << 32 | uint64_t(n));
+          atomic_min(best, uint64_t(bit_cast<uint32_t>(z)) << 32 | uint64_t(n));
         } else if constexpr (kPass == Pass::kDepth) {
-          atomic_min(reinterpret_cast<uint64_t *>(&depth(view, v, u)), bit_cast<uint64_t>(at.z));
-        } else if (depth(view, v, u) == at.z) {
+          atomic_min(reinterpret_cast<uint64_t *>(&depth(view, v, u)), bit_cast<uint64_t>(z));
+        } else if (depth(view, v, u) == z) {
           atomic_min(best, uint64_t(n));
         }
       }
   }
 };
 
-template <class F> struct OfMatches {  // the same for one match
-  F cover;
+template <class F> struct OfMatches {  // one match
+  F f;
   View<const int64_t, 1> ptr;
   View<const int32_t, 1> point;
-  P2D3D_HD void operator()(int64_t, int64_t i) const { cover(view_of(ptr, i), point(i)); }
+  P2D3D_HD void operator()(int64_t, int64_t i) const {
+    const int64_t view = view_of(ptr, i), n = point(i);
+    const auto at = f.source.in_view(view)(n);
+    const int32_t pixel = pixel_of(f.grid, at);
+    if (pixel >= 0) f.cover(view, n, pixel, at.z);
+  }
 };
 
 template <class T> struct FillInfinity {
@@ -112,7 +135,7 @@ template <class T> struct GradOfPoint {  // one point in one view: the cells it 
 
   P2D3D_HD void operator()(int64_t view, int64_t n) const {
     T sum = 0;
-    const int32_t pixel = pixel_of(grid, source(view, n));
+    const int32_t pixel = pixel_of(grid, source.in_view(view)(n));
     if (pixel >= 0) {
       const Footprint cells(grid, pixel);
       for (int64_t v = cells.top; v <= cells.bottom; ++v)
@@ -126,23 +149,25 @@ template <class T> struct GradOfPoint {  // one point in one view: the cells it 
 };
 
 template <class T, Pass kPass, class Source>
-void cover(const Exec &on, const Source &source, int64_t views, int64_t n, View<const int64_t, 1> ptr,
+void cover(const Exec &on, const Source &source, int64_t views, View<const int64_t, 1> ptr,
            View<const int32_t, 1> point, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  using F = Cover<T, Source, kPass>;
-  const F f{source, grid, index, depth};
-  if (ptr) for_each(on, 1, point.shape[0], OfMatches<F>{f, ptr, point});
-  else for_each(on, views, n, f);
+  using One = Cover<T, Source, kPass, 1>;
+  using Many = Cover<T, Source, kPass, 256>;
+  const int64_t n = source.count();
+  if (ptr) for_each(on, 1, point.shape[0], OfMatches<One>{{source, grid, index, depth}, ptr, point});
+  else if (on.cuda()) for_each(on, views, n, One{source, grid, index, depth});
+  else for_each(on, views, (n + 255) / 256, Many{source, grid, index, depth});
 }
 
 template <class T, class Source>
-void run_zbuffer(const Exec &on, const Source &source, int64_t views, int64_t n, View<const int64_t, 1> ptr,
+void run_zbuffer(const Exec &on, const Source &source, int64_t views, View<const int64_t, 1> ptr,
                  View<const int32_t, 1> point, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
   if constexpr (sizeof(T) == 4) {
-    cover<T, Pass::kKey>(on, source, views, n, ptr, point, grid, index, depth);
+    cover<T, Pass::kKey>(on, source, views, ptr, point, grid, index, depth);
   } else {
     for_each(on, 1, depth.size(), FillInfinity<T>{depth});
-    cover<T, Pass::kDepth>(on, source, views, n, ptr, point, grid, index, depth);
-    cover<T, Pass::kIndex>(on, source, views, n, ptr, point, grid, index, depth);
+    cover<T, Pass::kDepth>(on, source, views, ptr, point, grid, index, depth);
+    cover<T, Pass::kIndex>(on, source, views, ptr, point, grid, index, depth);
   }
   for_each(on, 1, depth.size(), Decode<T>{index, depth});
 }
@@ -152,14 +177,14 @@ void run_zbuffer(const Exec &on, const Source &source, int64_t views, int64_t n,
 template <class T>
 void zbuffer(const Exec &on, View<const T, 3> uvz, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
              const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  run_zbuffer<T>(on, FromUvz<T>{uvz}, uvz.shape[0], uvz.shape[1], ptr, point, grid, index, depth);
+  run_zbuffer<T>(on, FromUvz<T>{uvz}, uvz.shape[0], ptr, point, grid, index, depth);
 }
 
 template <class T>
 void zbuffer_points(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
                     View<const T, 2> intrinsics, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, camera_from_world.shape[0], points.shape[0],
-                 {}, {}, grid, index, depth);
+  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, camera_from_world.shape[0], {}, {}, grid,
+                 index, depth);
 }
 
 template <class T>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ except ImportError as error:  # the source tree, or a build for another Python
         f"the source tree hides the installed package). The cause: {error}"
     ) from error
 
-__all__ = ["native", "on", "register"]
+__all__ = ["contiguous", "empty", "native", "on", "register", "sum_by_key"]
+
+_HUGE = 4 << 20  # bytes from which huge pages pay; NumPy draws the same line
 
 _library = torch.library.Library("pyproj2d3d", "DEF")
 
@@ -61,20 +63,39 @@ def on(tensor: Tensor) -> Any:
     return native.Exec(-1, 0, torch.get_num_threads())
 
 
+def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    """An output to be filled, on the device of ``like``.
+
+    Large ones ask the kernel for huge pages: the first touch of small ones can take longer than the operation.
+    """
+    out = like.new_empty(shape, dtype=dtype)
+    if out.nbytes >= _HUGE and out.device.type == "cpu":
+        native.advise_huge_pages(out.data_ptr(), out.nbytes)
+    return out
+
+
+def contiguous(*tensors: Tensor | None) -> list[Any]:
+    """The tensors as dense arrays; None stays None."""
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
 def sum_by_key(
-    rows: Tensor, row: Tensor, key: Tensor, n: int, *, weight: Tensor | None = None, mean: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Sums (or means) of rows by destination: (n, C), and how many rows each got, (n,) int64.
+    rows: Tensor,
+    row: Tensor,
+    key: Tensor,
+    n: int,
+    *,
+    weight: Tensor | None = None,
+    mean: bool = False,
+    count: Tensor | None = None,
+) -> Tensor:
+    """Sums (or means) of rows by destination, (n, C).
 
     ``out[d]`` sums ``rows[row[i]] * weight[row[i]]`` over all i with ``key[i] == d``, in the order of i: rows are
-    sorted by destination first, so that each destination has one worker. Negative keys are passed over.
+    sorted by destination first, so that each destination has one worker. Negative keys are passed over. ``count``
+    (n,) int64, filled with zeros, gets the number of rows of each destination.
     """
     key, order = torch.sort(key.int() if n < 2**31 else key, stable=True)  # half the bits to sort
-    count = torch.zeros(n, dtype=torch.int64, device=rows.device)
-    out = rows.new_zeros(n, rows.shape[1])
+    out = empty(rows, n, rows.shape[1]).zero_()
     native.sum_runs(on(rows), rows, row[order], key.long(), weight, mean, count, out)
-    return out, count
-
-
-def contiguous(*tensors: Tensor | None) -> Sequence[Any]:
-    return [None if t is None else t.contiguous() for t in tensors]
+    return out

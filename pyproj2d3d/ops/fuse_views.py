@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..camera import Matches
 from ._check import check_choice, check_device, check_int, check_matches
-from ._register import contiguous, native, on, register
+from ._register import contiguous, empty, native, on, register
 from .sample import channels_last, check_maps, norm_buffer, sample_grad
 
 __all__ = ["ViewFuser", "fuse_views"]
@@ -139,7 +139,7 @@ class ViewFuser:
 
 def _accumulators(maps: Tensor, n_points: int) -> tuple[Tensor, Tensor]:
     wide = torch.float64 if maps.dtype == torch.float64 else torch.float32
-    fused = maps.new_empty(n_points, maps.shape[1], dtype=wide)
+    fused = empty(maps, n_points, maps.shape[1], dtype=wide)
     return fused, maps.new_zeros(n_points, dtype=torch.int32)
 
 

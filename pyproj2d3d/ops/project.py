@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ._check import GEOMETRY, check_camera, check_device, check_tensor
-from ._register import contiguous, native, on, register
+from ._register import contiguous, empty, native, on, register
 
 __all__ = ["project", "views_of"]
 
@@ -70,7 +70,8 @@ def _backward_inverse(ctx: Any, grad: Tensor) -> Tensor:
     (inverse,) = ctx.saved_tensors  # (V, 3, 4); d(A^-1) = -A^-1 dA A^-1, here for the homogeneous 4x4
     bottom = inverse.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(inverse), 1, 4)
     full = torch.cat((inverse, bottom), 1).mT
-    return -(full @ torch.cat((grad, torch.zeros_like(bottom)), 1) @ full).to(ctx.dtype)
+    of_pose = -(inverse[:, :, :3].mT @ grad @ full)  # (V, 3, 4); the last row of a pose is no parameter
+    return torch.cat((of_pose, torch.zeros_like(bottom)), 1).to(ctx.dtype)
 
 
 _camera_from_world = register(
@@ -83,7 +84,7 @@ _camera_from_world = register(
 
 
 def _run(points: Tensor, camera_from_world: Tensor, intrinsics: Tensor) -> Tensor:
-    uvz = _fake(points, camera_from_world, intrinsics)
+    uvz = empty(points, len(camera_from_world), len(points), 3)
     native.project(on(points), *contiguous(points, camera_from_world, intrinsics), uvz)
     return uvz
 
@@ -96,7 +97,7 @@ def _run_grad(
     points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     views, n = len(camera_from_world), len(points)
-    grad_points, grad_camera = points.new_empty(n, 3), points.new_empty(views, 16)
+    grad_points, grad_camera = empty(points, n, 3), points.new_empty(views, 16)
     partial = points.new_empty(views, -(-n // native.GRAD_BLOCK), 16, dtype=torch.float64)
     inputs = contiguous(points, camera_from_world, intrinsics, grad)
     native.project_grad(on(points), *inputs, grad_points, partial, grad_camera)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..camera import Matches
 from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_matches, check_tensor, image_size
-from ._register import contiguous, native, on, register
+from ._register import contiguous, empty, native, on, register
 
 __all__ = ["channels_last", "check_maps", "norm_buffer", "sample", "sample_grad"]
 
@@ -93,7 +93,7 @@ def _run(
     align_corners: bool,
     normalize: bool,
 ) -> Tensor:
-    out = _fake(maps, uv, ptr, pixel)
+    out = empty(maps, _places(uv, pixel), maps.shape[1])
     norm = norm_buffer(len(out), maps) if normalize else None
     rule = native.MapRule(height, width, bilinear, align_corners)
     native.sample(on(maps), channels_last(maps), *contiguous(uv, ptr, pixel), rule, norm, out)
@@ -137,10 +137,11 @@ def _run_grad(
     # Sorted by map cell, each cell has one worker that gathers what was read from it.
     cell, order = torch.sort(cell.int() if cells < 2**31 else cell, stable=True)
     start = torch.searchsorted(cell, torch.arange(cells + 1, dtype=cell.dtype, device=maps.device))
-    grad_maps, grad_uv = _fake_grad(maps, uv)
-    out = (grad_maps.permute(0, 2, 3, 1), grad_uv if uv is not None else None)
-    native.sample_grad(on(maps), *places, rule, *incoming, norm, dot, order, start, *out)
-    return grad_maps, grad_uv
+    views, channels, h, w = maps.shape
+    grad_maps = empty(maps, views, h, w, channels)
+    grad_uv = None if uv is None else empty(uv, *uv.shape)
+    native.sample_grad(on(maps), *places, rule, *incoming, norm, dot, order, start, grad_maps, grad_uv)
+    return grad_maps.permute(0, 3, 1, 2), maps.new_empty(0) if grad_uv is None else grad_uv
 
 
 def _fake_grad(maps: Tensor, uv: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:

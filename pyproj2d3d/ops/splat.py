@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..camera import Matches
 from ._check import FEATURES, check_choice, check_device, check_matches, check_tensor, image_size
-from ._register import contiguous, native, on, register, sum_by_key
+from ._register import contiguous, empty, native, on, register, sum_by_key
 
 __all__ = ["splat"]
 
@@ -60,7 +60,7 @@ def splat(features: Tensor, index: Tensor | Matches, size: Sequence[int] | None 
 
 
 def _run(features: Tensor, index: Tensor) -> Tensor:
-    out = features.new_empty(len(index), features.shape[1])
+    out = empty(features, len(index), features.shape[1])
     native.take_rows(on(features), *contiguous(features, index), out)
     return out
 
@@ -71,7 +71,7 @@ def _fake(features: Tensor, index: Tensor) -> Tensor:
 
 def _run_grad(grad: Tensor, index: Tensor, n: int) -> Tensor:
     row = torch.arange(len(index), device=grad.device)
-    return sum_by_key(grad.contiguous(), row, index, n)[0]
+    return sum_by_key(grad.contiguous(), row, index, n)
 
 
 def _fake_grad(grad: Tensor, index: Tensor, n: int) -> Tensor:
@@ -97,7 +97,9 @@ def _run_matches(
     features: Tensor, ptr: Tensor, point: Tensor, pixel: Tensor, height: int, width: int, mean: bool
 ) -> tuple[Tensor, Tensor]:
     cell = Matches(ptr, point, pixel).view * (height * width) + pixel.long()
-    return sum_by_key(features.contiguous(), point.long(), cell, (len(ptr) - 1) * height * width, mean=mean)
+    cells = (len(ptr) - 1) * height * width
+    count = ptr.new_zeros(cells)
+    return sum_by_key(features.contiguous(), point.long(), cell, cells, mean=mean, count=count), count
 
 
 def _fake_matches(
@@ -114,7 +116,7 @@ def _run_matches_grad(
     weight = None
     if mean:
         weight = 1 / count.clamp(min=1).to(torch.float64 if grad.dtype == torch.float64 else torch.float32)
-    return sum_by_key(grad.contiguous(), cell, point.long(), n, weight=weight)[0]
+    return sum_by_key(grad.contiguous(), cell, point.long(), n, weight=weight)
 
 
 def _fake_matches_grad(

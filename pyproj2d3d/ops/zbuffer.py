@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..camera import Matches
 from ._check import GEOMETRY, check_device, check_int, check_matches, check_tensor, image_size
-from ._register import contiguous, native, on, register
+from ._register import contiguous, empty, native, on, register
 
 __all__ = ["zbuffer", "zbuffer_depth"]
 
@@ -73,17 +73,18 @@ def _run(
 
 def _outputs(like: Tensor, views: int, height: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
     shape = (views, -(-height // stride), -(-width // stride))
-    return like.new_empty(shape), like.new_full(shape, -1, dtype=torch.int64)
+    return empty(like, *shape), empty(like, *shape, dtype=torch.int64).fill_(-1)
 
 
 def _fake(
     uvz: Tensor, ptr: Tensor | None, point: Tensor | None, height: int, width: int, radius: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    return _outputs(uvz, uvz.shape[0], height, width, stride)
+    shape = (uvz.shape[0], -(-height // stride), -(-width // stride))
+    return uvz.new_empty(shape), uvz.new_empty(shape, dtype=torch.int64)
 
 
 def _run_grad(uvz: Tensor, index: Tensor, grad: Tensor, height: int, width: int, radius: int, stride: int) -> Tensor:
-    out = torch.empty_like(uvz, memory_format=torch.contiguous_format)
+    out = empty(uvz, *uvz.shape)
     uvz, index, grad = contiguous(uvz, index, grad)
     native.zbuffer_grad(on(uvz), uvz, native.ZbufferGrid(height, width, radius, stride), index, grad, out)
     return out
