@@ -190,6 +190,18 @@ def test_nearest_copies_the_very_cell_that_reference_copies(cells, align_corners
         assert_same_bits(sample(scene.maps, uv, size, **keywords), reference.sample(scene.maps, uv, size, **keywords))
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_cell_that_is_not_finite_shows(bad, normalize, device, feature_dtype):
+    """A row of unknown length must not come out as one divided by 1e-12."""
+    maps = torch.tensor([1.0, bad, 2.0], device=device, dtype=feature_dtype).view(1, 3, 1, 1)
+    arguments = maps, make_matches([[(0, 0)]], 1, (1, 1), device), (1, 1)
+    out = sample(*arguments, normalize=normalize)
+    assert_close(out, reference.sample(*arguments, normalize=normalize))
+    assert not out[0, 1].isfinite()
+    assert out[0].isnan().all() == normalize
+
+
 @pytest.mark.parametrize("channels", [0, 1, 3, 8, 64, 65])
 def test_any_number_of_channels(channels, device, feature_dtype):
     scene = make_scene(200, 2, feature_dtype=feature_dtype, device=device, channels=channels)
