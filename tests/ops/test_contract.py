@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+import torch._inductor.config
 from cases import CASES, cotangent, gradients, leaves
 from scenes import CPU, SIZE, assert_close, assert_same_bits, make_scene, strided, tensors_of, transposed
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -284,9 +285,13 @@ def test_a_pipeline_compiles_with_inductor(compiled, device):
     scene = make_scene(300, 2, device=device, finite=True)
     arguments = ((scene.points, scene.features, scene.camera), {})
     call = compiled(render, "inductor")
-    assert_same_bits(call(*arguments[0]), render(*arguments[0]))
-    for ours, eager in zip(gradients(call, arguments), gradients(render, arguments), strict=True):
-        torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-5 * eager.abs().max().item())
+    with torch._inductor.config.patch(
+        force_disable_caches=True
+    ):  # its cache on disk keeps a backward that has changed since
+        result, ours = call(*arguments[0]), gradients(call, arguments)
+    assert_same_bits(result, render(*arguments[0]))
+    for mine, eager in zip(ours, gradients(render, arguments), strict=True):
+        torch.testing.assert_close(mine, eager, rtol=1e-4, atol=1e-5 * eager.abs().max().item())
 
 
 def test_one_compiled_call_serves_clouds_of_any_size(compiled, device):
