@@ -45,7 +45,7 @@ def sample(
     Raises:
         TypeError, ValueError: an argument of another type, shape or device than said here, or matches that do not fit.
 
-    >>> sample(torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[[0.5, 0.0], [1.5, 0.0], [9.0, 0.0]]]), (2, 4))
+    >>> sample(torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[[1.0, 0.0], [1.5, 0.0], [9.0, 0.0]]]), (2, 4))
     tensor([[[1.],
              [2.],
              [0.]]])

@@ -1,0 +1,41 @@
+"""Do the examples that users copy work? Those of the docstrings, and the README's."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("stem", ["project", "visibility", "zbuffer", "splat", "sample", "fuse_views"])
+def test_docstring_of_operation_shows_what_it_returns(stem):
+    _run_examples(f"pyproj2d3d.ops.{stem}")
+
+
+def test_docstring_of_camera_shows_what_it_returns():
+    _run_examples("pyproj2d3d.camera")
+
+
+def _run_examples(name):
+    module = importlib.import_module(name)
+    names = {"torch": torch, **vars(importlib.import_module("pyproj2d3d"))}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_readme_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["features"].shape == (100_000, 64)
+    assert names["maps"].grad.abs().sum() > 0
+
+
+def test_readme_says_what_ci_runs():
+    (command,) = re.findall(r"^(pip install .*&& pytest)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert command.replace('".[test]"', '-q ".[test]"') in (ROOT / ".ci" / "run").read_text()
