@@ -10,9 +10,6 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # so that tests, and workers they spawn, can import the helpers beside this file
 
-if torch.cuda.is_available():
-    torch.backends.cuda.matmul.allow_tf32 = False
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=("cpu", "cuda", "all"), default="cpu", help="where the operations run")
