@@ -64,8 +64,10 @@ class Camera:
                 f"world_from_camera must be on {intrinsics.device} like intrinsics, got {world_from_camera.device}"
             )
         dtype = torch.promote_types(intrinsics.dtype, world_from_camera.dtype)
-        self.intrinsics = intrinsics.to(dtype).expand(views, 3, 3)
-        self.world_from_camera = world_from_camera.to(dtype).expand(views, 4, 4)
+        self.intrinsics, self.world_from_camera = (
+            t.to(dtype) if len(t) == views else t.to(dtype).expand(views, *t.shape[1:])
+            for t in (intrinsics, world_from_camera)
+        )
         self.size = image_size("size", size)
         _check_values(self.intrinsics.detach(), self.world_from_camera.detach())
 
@@ -128,9 +130,10 @@ class Camera:
 
     def _with_pixels(self, su: float, tu: float, sv: float, tv: float, size: tuple[int, int]) -> Camera:
         """After u' = su u + tu and v' = sv v + tv."""
-        shift = self.intrinsics.new_zeros(3, 3)
+        scale, shift = self.intrinsics.new_ones(3, 1), self.intrinsics.new_zeros(3, 3)
+        scale[0], scale[1] = su, sv
         shift[0, 2], shift[1, 2] = tu, tv
-        return self._of(self.intrinsics * shift.new_tensor([[su], [sv], [1.0]]) + shift, self.world_from_camera, size)
+        return self._of(self.intrinsics * scale + shift, self.world_from_camera, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,5 +221,7 @@ def _check_values(intrinsics: Tensor, world_from_camera: Tensor) -> None:
         raise ValueError("intrinsics must have no skew: K[0, 1] and K[1, 0] are to be 0")
     if bool((intrinsics[:, [0, 1], [0, 1]] == 0).any()):
         raise ValueError("intrinsics must have focal lengths other than 0")
-    if bool((torch.linalg.det(world_from_camera[:, :3, :3].double()) == 0).any()):
+    rows = world_from_camera[:, :3, :3].double()
+    terms = rows[:, 0] * torch.linalg.cross(rows[:, 1], rows[:, 2])  # as the inverse computes the determinant
+    if bool(((terms[:, 0] + terms[:, 1]) + terms[:, 2] == 0).any()):
         raise ValueError("world_from_camera must be invertible, got a 3x3 part with determinant 0")

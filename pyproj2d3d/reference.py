@@ -183,7 +183,7 @@ def _cell(u: Tensor, n: int, full: int, align_corners: bool) -> Tensor:
         x = u * ((n - 1) / (full - 1) if full > 1 else 0.0)
     else:
         x = (u + 0.5) * (n / full) - 0.5
-    return x.clamp(0, n - 1)
+    return torch.where((x > 0) & (x < n - 1), x, x.detach().clamp(0, n - 1))  # no slope where it is held
 
 
 def fuse_views(

@@ -7,6 +7,15 @@
 #define P2D3D_HD inline __attribute__((always_inline))
 #endif
 
+/// A row that does not exist stops the kernel, and torch then reports the launch as failed. On the CPU Python has
+/// looked.
+#ifdef __CUDA_ARCH__
+#define P2D3D_DEVICE_CHECK(condition) \
+  if (!(condition)) __trap()
+#else
+#define P2D3D_DEVICE_CHECK(condition) ((void)0)
+#endif
+
 /// A loop over the first `width` of at most W channels: unrolled on the device, so that arrays of W stay in registers.
 #ifdef __CUDA_ARCH__
 #define P2D3D_FOR_CHANNELS(c, W, width) _Pragma("unroll") for (int c = 0; c < (W); ++c) if (c < (width))

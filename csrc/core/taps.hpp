@@ -122,6 +122,6 @@ template <class F, class U> struct NormOfRow {  // one place
     const Taps<A> taps = reader.taps(i);
     A length = 0;
     if (taps.inside()) length = root(sum_over_channels<A>(reader.maps.shape[3], SquareOf<F>{reader.maps, taps}));
-    norm(i) = length > A(kSmallestNorm) ? length : A(kSmallestNorm);
+    norm(i) = length < A(kSmallestNorm) ? A(kSmallestNorm) : length;  // NaN stays
   }
 };

@@ -33,6 +33,7 @@ template <class F, class U> struct IncomingGrad {
 
   P2D3D_HD IncomingGrad(const RowGrad<F> &grad_, const Reader<F, U> &reader, int64_t i) : grad(grad_) {
     const int64_t n = grad.point ? int64_t(grad.point(i)) : i, channels = grad.grad.shape[1];
+    P2D3D_DEVICE_CHECK(n >= 0 && n < grad.grad.shape[0]);
     row = grad.grad.data + n * channels;
     if (grad.arg) {
       arg = grad.arg.data + n * channels;
@@ -92,11 +93,11 @@ template <class F, class U> struct Prepare {  // one place
     if (!norm) return;
     A length = 0, product = 0;
     if (taps.inside()) length = root(sum_over_channels<A>(maps.shape[3], SquareOf<F>{maps, taps}));
-    if (length > A(kSmallestNorm)) {
+    if (length < A(kSmallestNorm)) {
+      length = A(kSmallestNorm);  // a constant: the row is x / 1e-12
+    } else {
       const IncomingGrad<F, U> incoming(grad, reader, i);
       product = sum_over_channels<A>(maps.shape[3], ProductOf<F, U>{incoming, maps, taps, length});
-    } else {
-      length = A(kSmallestNorm);  // a constant: the row is x / 1e-12
     }
     norm(i) = length;
     dot(i) = product;

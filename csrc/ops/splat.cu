@@ -15,6 +15,7 @@ template <class F, int W> struct TakeRow {  // one piece of one row
     if (n < 0) {
       for (int c = 0; c < end; ++c) to[c] = F{};
     } else {
+      P2D3D_DEVICE_CHECK(n < rows.shape[0]);
       const F *from = rows.data + n * channels + lane * W;
       for (int c = 0; c < end; ++c) to[c] = from[c];
     }
@@ -32,11 +33,13 @@ template <class F, int W> struct SumRun {  // one piece of one run; whoever stan
   P2D3D_HD void operator()(int64_t s, int64_t lane) const {
     const int64_t d = key(s), channels = out.shape[1];
     if (d < 0 || (s > 0 && key(s - 1) == d)) return;
+    P2D3D_DEVICE_CHECK(d < out.shape[0]);
     const int width = lane_end<W>(channels, lane);
     acc_t<F> sum[W] = {};
     int64_t end = s;
     for (; end < key.shape[0] && key(end) == d; ++end) {
       const int64_t n = row(end);
+      P2D3D_DEVICE_CHECK(n >= 0 && n < rows.shape[0]);
       const acc_t<F> w = weight ? weight(n) : acc_t<F>(1);
       const F *from = rows.data + n * channels + lane * W;
       P2D3D_FOR_CHANNELS(c, W, width) sum[c] += w * acc_t<F>(from[c]);

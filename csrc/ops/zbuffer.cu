@@ -100,6 +100,7 @@ template <class F> struct OfMatches {  // one match
   View<const int32_t, 1> point;
   P2D3D_HD void operator()(int64_t, int64_t i) const {
     const int64_t view = view_of(ptr, i), n = point(i);
+    P2D3D_DEVICE_CHECK(n >= 0 && n < f.source.count());
     const auto at = f.source.in_view(view)(n);
     const int32_t pixel = pixel_of(f.grid, at);
     if (pixel >= 0) f.cover(view, n, pixel, at.z);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -51,15 +52,16 @@ def check_camera(name: str, camera: Camera) -> None:
         raise TypeError(f"{name} must be a Camera, got {type(camera).__name__}")
 
 
-def check_int(name: str, value: int, at_least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
+def check_int(name: str, value: int, at_least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Integral)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {value}")
+    return value if isinstance(value, int) else int(value)
 
 
 def check_number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if math.isnan(value):
         raise ValueError(f"{name} must be a number, got NaN")
@@ -75,7 +77,8 @@ def check_matches(
     name: str, matches: Matches, *, n_points: int | None = None, size: tuple[int, int] | None = None
 ) -> None:
     """Matches that fit a cloud and images. On the CPU every match is looked at; on CUDA that would synchronise, so
-    there the sizes that visibility notes down must agree, and matches made by hand are trusted."""
+    there the sizes that visibility notes down must agree; of matches made by hand, a point that does not exist stops
+    the kernel."""
     if not isinstance(matches, Matches):
         raise TypeError(f"{name} must be Matches, as visibility returns them, got {type(matches).__name__}")
     check_tensor(f"{name}.ptr", matches.ptr, (torch.int64,), None)

@@ -53,7 +53,7 @@ def fuse_views(
     ([1.0, 3.0, 0.0], [1, 2, 0])
     """
     size = check_maps(maps, size, mode)
-    check_int("n_points", n_points, 0)
+    n_points = check_int("n_points", n_points, 0)
     check_choice("reduce", reduce, "mean", "max")
     check_matches("matches", matches, n_points=n_points, size=size)
     check_device("matches", matches.ptr, "maps", maps)
@@ -85,10 +85,9 @@ class ViewFuser:
     """
 
     def __init__(self, n_points: int, channels: int, reduce: str = "mean"):
-        check_int("n_points", n_points, 0)
-        check_int("channels", channels, 1)
         check_choice("reduce", reduce, "mean", "max")
-        self.n_points, self.channels, self.reduce = n_points, channels, reduce
+        self.n_points, self.channels = check_int("n_points", n_points, 0), check_int("channels", channels, 1)
+        self.reduce = reduce
         self._dtype: torch.dtype = torch.float32
         self._fused: Tensor | None = None  # sums or maxima so far; made with the first map, on its device
         self._count = torch.zeros(n_points, dtype=torch.int32)

@@ -67,11 +67,10 @@ def _save_inverse(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
 
 
 def _backward_inverse(ctx: Any, grad: Tensor) -> Tensor:
-    (inverse,) = ctx.saved_tensors  # (V, 3, 4); d(A^-1) = -A^-1 dA A^-1, here for the homogeneous 4x4
-    bottom = inverse.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(inverse), 1, 4)
-    full = torch.cat((inverse, bottom), 1).mT
-    of_pose = -(inverse[:, :, :3].mT @ grad @ full)  # (V, 3, 4); the last row of a pose is no parameter
-    return torch.cat((of_pose, torch.zeros_like(bottom)), 1).to(ctx.dtype)
+    (inverse,) = ctx.saved_tensors  # (V, 3, 4) = [R | t]; d(A^-1) = -A^-1 dA A^-1
+    of_rotation = grad @ inverse.mT  # (V, 3, 3): of [R | t] to [R | t] in the homogeneous product, first three columns
+    of_pose = -(inverse[:, :, :3].mT @ torch.cat((of_rotation, grad[:, :, 3:]), 2))  # (V, 3, 4)
+    return torch.nn.functional.pad(of_pose, (0, 0, 0, 1)).to(ctx.dtype)  # the last row of a pose is no parameter
 
 
 _camera_from_world = register(

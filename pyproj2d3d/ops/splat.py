@@ -30,8 +30,8 @@ def splat(features: Tensor, index: Tensor | Matches, size: Sequence[int] | None 
 
     Raises:
         TypeError, ValueError: an argument of another type, shape or device than said here; matches that do not fit; an
-            index that is no row of ``features`` (looked for on the CPU; on CUDA, as in torch's own indexing, the
-            index is trusted).
+            index that is no row of ``features`` (on CUDA, as in torch's own indexing, that stops the kernel and torch
+            reports a failed launch at the next synchronisation).
 
     Sums are made in float32 (float64 for float64) in the order of the matches, so they are the same every time.
 

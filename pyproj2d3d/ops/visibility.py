@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -71,8 +72,8 @@ def visibility(
     check_device("points", points, "camera", camera)
     if len(points) >= 2**31:
         raise ValueError(f"points must be fewer than 2**31, got {len(points)}")
-    check_int("border", border, 0)
-    check_int("radius", radius, 0)
+    border = min(check_int("border", border, 0), max(camera.size))  # more than the image is the whole image
+    radius = min(check_int("radius", radius, 0), max(camera.size))
     z_min, z_max = check_number("z_min", z_min), check_number("z_max", z_max)
     if z_min < 0:
         raise ValueError(f"z_min must not be negative, got {z_min}")
@@ -92,7 +93,7 @@ def visibility(
 def _check_tolerance(tolerance: float | Sequence[float] | None) -> tuple[float, float, float]:
     if tolerance is None:
         return DEFAULT_TOLERANCE
-    if isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool):
+    if isinstance(tolerance, (int, float, Real)) and not isinstance(tolerance, bool):
         tolerance = (tolerance, 0.0, 0.0)
     if not isinstance(tolerance, Sequence) or isinstance(tolerance, str):
         raise TypeError(f"tolerance must be a number a or three (a, b, c), got {tolerance!r}")

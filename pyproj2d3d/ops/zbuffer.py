@@ -47,8 +47,8 @@ def zbuffer(
     """
     check_tensor("uvz", uvz, GEOMETRY, None, None, 3)
     size = image_size("size", size)
-    check_int("radius", radius, 0)
-    check_int("stride", stride, 1)
+    radius = min(check_int("radius", radius, 0), max(size))  # more than the image is the whole image
+    stride = min(check_int("stride", stride, 1), max(size))
     if uvz.shape[1] >= 2**31:
         raise ValueError(f"uvz must have fewer than 2**31 points, got {uvz.shape[1]}")
     if matches is None:
