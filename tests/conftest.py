@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(
-    0, str(Path(__file__).parent)
-)  # so that tests, and workers they spawn, can import the helpers beside this file
+# So that tests, and workers they spawn, can import the helpers beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -73,7 +73,7 @@ def test_a_command_is_asked_for(capsys):
     assert "info,demo" in capsys.readouterr().err
 
 
-def test_importing_the_command_line_imports_nothing_heavy():
+def test_importing_the_command_line_imports_nothing_heavy(tmp_path):
     heavy = [
         "PIL",
         "tqdm",
@@ -87,5 +87,5 @@ def test_importing_the_command_line_imports_nothing_heavy():
     ]
     code = "import torch, sys; before = set(sys.modules); import pyproj2d3d.cli; "
     code += f"print(*(set({heavy}) & (set(sys.modules) - before)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert run.stdout.strip() == ""

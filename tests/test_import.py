@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 HEAVY = (
     "lightning",
@@ -19,7 +20,9 @@ HEAVY = (
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    """Away from a checkout, whose source tree would hide an installed package."""
+    command, away = [sys.executable, "-c", code], tempfile.gettempdir()
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=away)
 
 
 def test_importing_brings_nothing_heavier_than_torch_and_numpy():
