@@ -75,17 +75,11 @@ template <class Kernel, class... Args> void launch(const Exec &on, Kernel kernel
 
 }  // namespace detail
 
-template <class F> void for_each(const Exec &on, int64_t rows, int64_t columns, const F &f) {
+/// The CPU side alone, for a functor that CUDA has another one for.
+template <class F> void for_each_on_cpu(const Exec &on, int64_t rows, int64_t columns, const F &f) {
   const int64_t n = rows * columns;
   if (n == 0) return;
-  if (on.cuda()) {
-#ifdef __CUDACC__
-    detail::launch(on, detail::for_each_kernel<F>, (n + detail::kBlock - 1) / detail::kBlock, f, columns, n);
-    return;
-#else
-    device_count();  // throws: no CUDA side in this build
-#endif
-  }
+  if (on.cuda()) device_count();  // throws: no CUDA side in this build
   const int64_t threads = std::min<int64_t>(on.threads, n);
   if (threads <= 1 || in_forked_child()) return detail::run_piece(f, columns, 0, n);
 #pragma omp parallel num_threads(static_cast<int>(threads))
@@ -94,4 +88,12 @@ template <class F> void for_each(const Exec &on, int64_t rows, int64_t columns, 
     detail::run_piece(f, columns, n / pieces * piece + std::min(piece, n % pieces),
                       n / pieces * (piece + 1) + std::min(piece + 1, n % pieces));
   }
+}
+
+template <class F> void for_each(const Exec &on, int64_t rows, int64_t columns, const F &f) {
+#ifdef __CUDACC__
+  const int64_t n = rows * columns, blocks = (n + detail::kBlock - 1) / detail::kBlock;
+  if (on.cuda() && n) return detail::launch(on, detail::for_each_kernel<F>, blocks, f, columns, n);
+#endif
+  for_each_on_cpu(on, rows, columns, f);
 }

@@ -57,53 +57,88 @@ template <class T> P2D3D_HD int32_t pixel_of(const ZbufferGrid &grid, const Uvz<
 // `depth`, and one over the indices of the points at that depth. Positive floats order as their bits do.
 enum class Pass { kKey, kDepth, kIndex };
 
-/// kPoints neighbouring points in one view: on the CPU as many as make a vector loop, on CUDA one.
-template <class T, class Source, Pass kPass, int kPoints> struct Cover {
+template <class T, class Source, Pass kPass> struct Cover {  // what one point in one view writes
   Source source;
   ZbufferGrid grid;
+  View<const int64_t, 1> ptr;  // null: all points take part
+  View<const int32_t, 1> point;
   View<int64_t, 3> index;
   View<T, 3> depth;
 
-  P2D3D_HD void operator()(int64_t view, int64_t piece) const {
-    const int64_t begin = piece * kPoints, left = source.count() - begin;
-    const int n = int(left < kPoints ? left : kPoints);
-    const auto points = source.in_view(view);
-    int32_t pixel[kPoints];
-    T z[kPoints];
-    for (int j = 0; j < n; ++j) {
-      const Uvz<T> at = points(begin + j);
-      pixel[j] = pixel_of(grid, at);
-      z[j] = at.z;
-    }
-    for (int j = 0; j < n; ++j)
-      if (pixel[j] >= 0) cover(view, begin + j, pixel[j], z[j]);
-  }
-  P2D3D_HD void cover(int64_t view, int64_t n, int32_t pixel, T z) const {
+  /// In the cells of its footprint within grid rows [top, bottom).
+  P2D3D_HD void write(int64_t view, int64_t n, int32_t pixel, T z, int64_t top, int64_t bottom) const {
+    if (grid.radius == 0 && grid.stride == 1) return lower_cell(view * grid.height * grid.width + pixel, n, z);
     const Footprint cells(grid, pixel);
-    for (int64_t v = cells.top; v <= cells.bottom; ++v)
-      for (int64_t u = cells.left; u <= cells.right; ++u) {
-        uint64_t *best = reinterpret_cast<uint64_t *>(&index(view, v, u));
-        if constexpr (kPass == Pass::kKey) {
-          atomic_min(best, uint64_t(bit_cast<uint32_t>(z)) << 32 | uint64_t(n));
-        } else if constexpr (kPass == Pass::kDepth) {
-          atomic_min(reinterpret_cast<uint64_t *>(&depth(view, v, u)), bit_cast<uint64_t>(z));
-        } else if (depth(view, v, u) == z) {
-          atomic_min(best, uint64_t(n));
-        }
-      }
+    const int64_t h = index.shape[1], w = index.shape[2];
+    for (int64_t v = cells.top < top ? top : cells.top; v <= cells.bottom && v < bottom; ++v)
+      for (int64_t u = cells.left; u <= cells.right; ++u) lower_cell((view * h + v) * w + u, n, z);
+  }
+  P2D3D_HD void lower_cell(int64_t cell, int64_t n, T z) const {
+    uint64_t *best = reinterpret_cast<uint64_t *>(index.data + cell);
+    if constexpr (kPass == Pass::kKey) {
+      lower(best, uint64_t(bit_cast<uint32_t>(z)) << 32 | uint64_t(n));
+    } else if constexpr (kPass == Pass::kDepth) {
+      lower(reinterpret_cast<uint64_t *>(depth.data + cell), bit_cast<uint64_t>(z));
+    } else if (depth.data[cell] == z) {
+      lower(best, uint64_t(n));
+    }
+  }
+  P2D3D_HD static void lower(uint64_t *at, uint64_t value) {
+#ifdef __CUDA_ARCH__
+    atomic_min(at, value);
+#else
+    *at = *at < value ? *at : value;  // a band has one worker
+#endif
   }
 };
 
-template <class F> struct OfMatches {  // one match
+/// On CUDA: one point in one view, or one match. Whatever the order, the minimum is the same.
+template <class F> struct CoverOne {
   F f;
-  View<const int64_t, 1> ptr;
-  View<const int32_t, 1> point;
-  P2D3D_HD void operator()(int64_t, int64_t i) const {
-    const int64_t view = view_of(ptr, i), n = point(i);
-    P2D3D_DEVICE_CHECK(n >= 0 && n < f.source.count());
+  P2D3D_HD void operator()(int64_t view, int64_t i) const {
+    int64_t n = i;
+    if (f.ptr) {
+      view = view_of(f.ptr, i);
+      n = f.point(i);
+      P2D3D_DEVICE_CHECK(n >= 0 && n < f.source.count());
+    }
     const auto at = f.source.in_view(view)(n);
     const int32_t pixel = pixel_of(f.grid, at);
-    if (pixel >= 0) f.cover(view, n, pixel, at.z);
+    if (pixel >= 0) f.write(view, n, pixel, at.z, 0, f.index.shape[1]);
+  }
+};
+
+/// On the CPU: a band of grid rows of one view. Its worker looks at all points and writes those that reach into it, so
+/// that no two threads share lines of the cache, and nothing needs to be atomic.
+template <class T, class F> struct CoverBand {
+  F f;
+  int64_t bands;
+
+  void operator()(int64_t view, int64_t band) const {
+    const int64_t h = f.index.shape[1], top = h * band / bands, bottom = h * (band + 1) / bands;
+    const int64_t first_pixel = (top * f.grid.stride - f.grid.radius) * f.grid.width;
+    const int64_t end_pixel = ((bottom - 1) * f.grid.stride + f.grid.radius + 1) * f.grid.width;
+    const auto points = f.source.in_view(view);
+    const int64_t first = f.ptr ? f.ptr(view) : 0, end = f.ptr ? f.ptr(view + 1) : f.source.count();
+    constexpr int kPiece = 256;
+    for (int64_t begin = first; begin < end; begin += kPiece) {
+      const int size = int(std::min<int64_t>(kPiece, end - begin));
+      int32_t pixel[kPiece], chosen[kPiece], count = 0;
+      T z[kPiece];
+      for (int j = 0; j < size; ++j) {  // a loop of its own: the compiler turns it into vectors
+        const auto at = points(f.ptr ? int64_t(f.point(begin + j)) : begin + j);
+        pixel[j] = pixel_of(f.grid, at);
+        z[j] = at.z;
+      }
+      for (int j = 0; j < size; ++j) {  // without a branch to mispredict
+        chosen[count] = j;
+        count += (pixel[j] >= 0) & (pixel[j] >= first_pixel) & (pixel[j] < end_pixel);
+      }
+      for (int k = 0; k < count; ++k) {
+        const int j = chosen[k];
+        f.write(view, f.ptr ? int64_t(f.point(begin + j)) : begin + j, pixel[j], z[j], top, bottom);
+      }
+    }
   }
 };
 
@@ -150,25 +185,27 @@ template <class T> struct GradOfPoint {  // one point in one view: the cells it 
 };
 
 template <class T, Pass kPass, class Source>
-void cover(const Exec &on, const Source &source, int64_t views, View<const int64_t, 1> ptr,
-           View<const int32_t, 1> point, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  using One = Cover<T, Source, kPass, 1>;
-  using Many = Cover<T, Source, kPass, 256>;
-  const int64_t n = source.count();
-  if (ptr) for_each(on, 1, point.shape[0], OfMatches<One>{{source, grid, index, depth}, ptr, point});
-  else if (on.cuda()) for_each(on, views, n, One{source, grid, index, depth});
-  else for_each(on, views, (n + 255) / 256, Many{source, grid, index, depth});
+void cover(const Exec &on, const Source &source, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
+           const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
+  using F = Cover<T, Source, kPass>;
+  const F f{source, grid, ptr, point, index, depth};
+  const int64_t views = index.shape[0];
+#ifdef __CUDACC__
+  if (on.cuda()) return for_each(on, ptr ? 1 : views, ptr ? point.shape[0] : source.count(), CoverOne<F>{f});
+#endif
+  const int64_t bands = views ? std::min<int64_t>(index.shape[1], (on.threads + views - 1) / views) : 1;
+  for_each_on_cpu(on, views, bands, CoverBand<T, F>{f, bands});
 }
 
 template <class T, class Source>
-void run_zbuffer(const Exec &on, const Source &source, int64_t views, View<const int64_t, 1> ptr,
-                 View<const int32_t, 1> point, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
+void run_zbuffer(const Exec &on, const Source &source, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
+                 const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
   if constexpr (sizeof(T) == 4) {
-    cover<T, Pass::kKey>(on, source, views, ptr, point, grid, index, depth);
+    cover<T, Pass::kKey>(on, source, ptr, point, grid, index, depth);
   } else {
     for_each(on, 1, depth.size(), FillInfinity<T>{depth});
-    cover<T, Pass::kDepth>(on, source, views, ptr, point, grid, index, depth);
-    cover<T, Pass::kIndex>(on, source, views, ptr, point, grid, index, depth);
+    cover<T, Pass::kDepth>(on, source, ptr, point, grid, index, depth);
+    cover<T, Pass::kIndex>(on, source, ptr, point, grid, index, depth);
   }
   for_each(on, 1, depth.size(), Decode<T>{index, depth});
 }
@@ -178,14 +215,13 @@ void run_zbuffer(const Exec &on, const Source &source, int64_t views, View<const
 template <class T>
 void zbuffer(const Exec &on, View<const T, 3> uvz, View<const int64_t, 1> ptr, View<const int32_t, 1> point,
              const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  run_zbuffer<T>(on, FromUvz<T>{uvz}, uvz.shape[0], ptr, point, grid, index, depth);
+  run_zbuffer<T>(on, FromUvz<T>{uvz}, ptr, point, grid, index, depth);
 }
 
 template <class T>
 void zbuffer_points(const Exec &on, View<const T, 2> points, View<const T, 3> camera_from_world,
                     View<const T, 2> intrinsics, const ZbufferGrid &grid, View<int64_t, 3> index, View<T, 3> depth) {
-  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, camera_from_world.shape[0], {}, {}, grid,
-                 index, depth);
+  run_zbuffer<T>(on, FromPoints<T>{points, camera_from_world, intrinsics}, {}, {}, grid, index, depth);
 }
 
 template <class T>
