@@ -5,7 +5,7 @@
 #include "core/for_each.hpp"
 #include "core/half.hpp"
 
-constexpr int kCpuLane = 32, kCudaLane = 4;
+constexpr int kCpuLane = 64, kCudaLane = 4;
 
 template <int W> P2D3D_HD int lane_end(int64_t channels, int64_t lane) {
   const int64_t left = channels - lane * W;

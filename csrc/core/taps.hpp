@@ -18,7 +18,7 @@ template <class A> struct Taps {
   template <class F> P2D3D_HD A value(const View<const F, 4> &maps, int64_t c) const {
     const int64_t channels = maps.shape[3];
     const A a = A(maps.data[cell[0] * channels + c]);
-    if (cell[1] < 0) return a;
+    if (cell[1] < 0) return weight[0] * a;
     return ((weight[0] * a + weight[1] * A(maps.data[cell[1] * channels + c])) +
             weight[2] * A(maps.data[cell[2] * channels + c])) +
            weight[3] * A(maps.data[cell[3] * channels + c]);

@@ -43,17 +43,21 @@ template <class F, int W> struct FuseTile {
   P2D3D_HD void add(int64_t i, int64_t view, int64_t lane, int32_t seen) const {
     const int64_t channels = fused.shape[1], first = lane * W, n = point(i);
     const int width = lane_end<W>(channels, lane);
-    const Taps<A> taps = reader.taps(i, view);
-    const A length = norm ? norm(i) : A(1);
+    Taps<A> taps = reader.taps(i, view);
+    for (int k = 0; k < 4 && norm; ++k) taps.weight[k] /= norm(i);
     A *to = fused.data + n * channels + first;
-    P2D3D_FOR_CHANNELS(c, W, width) {
-      A x = taps.value(reader.maps, first + c);
-      if (norm) x /= length;
-      if (seen > 0 && !maximum) {
-        to[c] += x;
-      } else if (seen == 0 || x > to[c] || x != x) {  // NaN stays
+    int32_t *from = arg ? arg.data + n * channels + first : nullptr;
+    if (seen == 0) {
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] = taps.value(reader.maps, first + c);
+      P2D3D_FOR_CHANNELS(c, W, from ? width : 0) from[c] = int32_t(view);
+    } else if (!maximum) {
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] += taps.value(reader.maps, first + c);
+    } else {
+      P2D3D_FOR_CHANNELS(c, W, width) {
+        const A x = taps.value(reader.maps, first + c);
+        if (!(x > to[c] || x != x)) continue;  // NaN stays
         to[c] = x;
-        if (arg) arg.data[n * channels + first + c] = int32_t(view);
+        if (from) from[c] = int32_t(view);
       }
     }
   }

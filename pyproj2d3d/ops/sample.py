@@ -75,7 +75,8 @@ def check_maps(maps: Tensor, size: Sequence[int], mode: str) -> tuple[int, int]:
 
 def channels_last(maps: Tensor) -> Tensor:
     """(V, C, h, w) to a dense (V, h, w, C)."""
-    return maps.permute(0, 2, 3, 1).contiguous()
+    rows = maps.permute(0, 2, 3, 1)
+    return rows if rows.is_contiguous() else empty(rows, *rows.shape).copy_(rows)
 
 
 def norm_buffer(rows: int, like: Tensor) -> Tensor:
