@@ -114,7 +114,7 @@ template <class F, class U, int W> struct GradOfCell {  // one piece of one map 
   P2D3D_HD void operator()(int64_t cell, int64_t lane) const {
     using A = acc_t<F>;
     const int64_t w = out.shape[2], h = out.shape[1], channels = out.shape[3], first = lane * W;
-    const int64_t x = cell % w, y = cell / w % h;
+    const int64_t x = cell % w, y = cell / w % h, view = cell / (w * h);
     const int width = lane_end<W>(channels, lane);
     A sum[W] = {};
     for (int tap = 0; tap < (reader.rule.bilinear ? 4 : 1); ++tap) {  // the cells whose tap this cell is
@@ -123,9 +123,15 @@ template <class F, class U, int W> struct GradOfCell {  // one piece of one map 
       const int64_t base = cell - dy * w - dx;
       for (int64_t s = start(base); s < start(base + 1); ++s) {
         const int64_t i = order(s);
-        const Taps<A> taps = reader.taps(i);
+        const Taps<A> taps = reader.taps(i, view);
         const GradOfRow<F, U> row(grad, reader, taps, norm, dot, i);
-        P2D3D_FOR_CHANNELS(c, W, width) sum[c] += taps.weight[tap] * row(first + c);
+        const A weight = taps.weight[tap] / row.incoming.count;
+        const F *from = row.incoming.row + first;
+        if (norm || row.incoming.arg) {
+          P2D3D_FOR_CHANNELS(c, W, width) sum[c] += taps.weight[tap] * row(first + c);
+        } else {  // the common case apart: the compiler turns it into vectors
+          P2D3D_FOR_CHANNELS(c, W, width) sum[c] += weight * A(from[c]);
+        }
       }
     }
     F *to = out.data + cell * channels + first;

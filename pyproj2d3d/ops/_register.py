@@ -76,7 +76,7 @@ def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor
 
 def contiguous(*tensors: Tensor | None) -> list[Any]:
     """The tensors as dense arrays; None stays None."""
-    return [None if t is None else t.contiguous() for t in tensors]
+    return [t if t is None or t.is_contiguous() else empty(t, *t.shape).copy_(t) for t in tensors]
 
 
 def sum_by_key(

@@ -75,8 +75,7 @@ def check_maps(maps: Tensor, size: Sequence[int], mode: str) -> tuple[int, int]:
 
 def channels_last(maps: Tensor) -> Tensor:
     """(V, C, h, w) to a dense (V, h, w, C)."""
-    rows = maps.permute(0, 2, 3, 1)
-    return rows if rows.is_contiguous() else empty(rows, *rows.shape).copy_(rows)
+    return contiguous(maps.permute(0, 2, 3, 1))[0]
 
 
 def norm_buffer(rows: int, like: Tensor) -> Tensor:
