@@ -272,8 +272,8 @@ void bind_fuse_views(py::module_ &m) {
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "The native core of pyproj2d3d: plain arrays in, plain arrays out. Called by pyproj2d3d.ops, which checks.";
-  py::class_<Exec>(m, "Exec").def(py::init([](int device, uintptr_t stream, int threads) {
-    return Exec{device, reinterpret_cast<void *>(stream), threads};
+  py::class_<Exec>(m, "Exec").def(py::init([](int device, uintptr_t stream, int threads, bool rehearse) {
+    return Exec{device, reinterpret_cast<void *>(stream), threads, rehearse};
   }));
   m.def("build_info", build_info);
   m.def("device_count", device_count);

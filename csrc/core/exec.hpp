@@ -8,8 +8,10 @@ struct Exec {
   int device = -1;         // CUDA ordinal; -1 is the CPU
   void *stream = nullptr;  // cudaStream_t
   int threads = 1;         // CPU threads, as torch has them
+  bool rehearse = false;   // on the CPU, one after another, the functors that CUDA would run: for tests without a GPU
 
   bool cuda() const { return device >= 0; }
+  bool cuda_functors() const { return cuda() || rehearse; }
 };
 
 /// Instruction sets the CPU loops are compiled for, of which the best that this CPU has is taken.

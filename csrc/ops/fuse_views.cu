@@ -101,7 +101,7 @@ void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &p
   const Reader<F, A> reader(maps, places, rule);
   const View<const A, 1> lengths{norm.data, {norm.shape[0]}};
   if (norm) for_each(on, 1, point.shape[0], NormOfRow<F, A>{reader, norm});
-  if (on.cuda()) fuse(on, FuseTile<F, kCudaLane>{reader, point, lengths, maximum, finish, fused, count, arg});
+  if (on.cuda_functors()) fuse(on, FuseTile<F, kCudaLane>{reader, point, lengths, maximum, finish, fused, count, arg});
   else fuse(on, FuseTile<F, kCpuLane>{reader, point, lengths, maximum, finish, fused, count, arg});
 }
 

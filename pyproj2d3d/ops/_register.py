@@ -18,6 +18,7 @@ except ImportError as error:  # the source tree, or a build for another Python
 
 __all__ = ["contiguous", "empty", "native", "on", "register", "sum_by_key"]
 
+rehearse_cuda = False  # tests without a GPU set it: the CPU then runs the functors that CUDA would, one by one
 _HUGE = 4 << 20  # bytes from which huge pages pay; NumPy draws the same line
 
 _library = torch.library.Library("pyproj2d3d", "DEF")
@@ -59,8 +60,8 @@ def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:
 def on(tensor: Tensor) -> Any:
     """Where the native side runs for this tensor: torch's current stream, or as many threads as torch uses."""
     if tensor.is_cuda:
-        return native.Exec(tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream, 1)
-    return native.Exec(-1, 0, torch.get_num_threads())
+        return native.Exec(tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream, 1, False)
+    return native.Exec(-1, 0, 1 if rehearse_cuda else torch.get_num_threads(), rehearse_cuda)
 
 
 def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
