@@ -24,8 +24,9 @@ __all__ = [
     "check_int",
     "check_matches",
     "check_number",
+    "check_tensor",
+    "image_size",
 ]
-__all__ += ["check_tensor", "image_size"]
 
 
 def check_tensor(name: str, tensor: Tensor, dtypes: Sequence[torch.dtype], *shape: int | None) -> None:

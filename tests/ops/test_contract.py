@@ -253,6 +253,8 @@ def test_every_registered_operation_is_checked():
 WITHOUT_GRADIENT = ("visibility", "zbuffer_points")
 
 
+# newer versions of opcheck look at .grad of tensors that are not leaves
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_opcheck(device):
     """Schema, fake kernel, autograd and AOT dispatch of every registered operation, in every form that is used."""
     seen = set()
