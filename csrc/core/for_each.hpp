@@ -90,10 +90,19 @@ template <class F> void for_each_on_cpu(const Exec &on, int64_t rows, int64_t co
   }
 }
 
-template <class F> void for_each(const Exec &on, int64_t rows, int64_t columns, const F &f) {
+/// CUDA's side alone, for a functor that the CPU has another one for; or its rehearsal on the CPU, one by one.
+template <class F> void for_each_as_cuda(const Exec &on, int64_t rows, int64_t columns, const F &f) {
+  const int64_t n = rows * columns;
+  if (n == 0) return;
 #ifdef __CUDACC__
-  const int64_t n = rows * columns, blocks = (n + detail::kBlock - 1) / detail::kBlock;
-  if (on.cuda() && n) return detail::launch(on, detail::for_each_kernel<F>, blocks, f, columns, n);
+  const int64_t blocks = (n + detail::kBlock - 1) / detail::kBlock;
+  if (on.cuda()) return detail::launch(on, detail::for_each_kernel<F>, blocks, f, columns, n);
 #endif
-  for_each_on_cpu(on, rows, columns, f);
+  if (on.cuda()) device_count();  // throws: no CUDA side in this build
+  detail::run_base(f, columns, 0, n);
+}
+
+template <class F> void for_each(const Exec &on, int64_t rows, int64_t columns, const F &f) {
+  if (on.cuda()) for_each_as_cuda(on, rows, columns, f);
+  else for_each_on_cpu(on, rows, columns, f);
 }

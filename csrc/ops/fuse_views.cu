@@ -86,9 +86,14 @@ template <class F, int W> struct CountTile {  // the same stretches, for the cou
 };
 
 template <class F, int W> void fuse(const Exec &on, const FuseTile<F, W> &f) {
-  const int64_t tiles = (f.fused.shape[0] + f.kPoints - 1) / f.kPoints;
-  for_each(on, tiles, (f.fused.shape[1] + W - 1) / W, f);
-  for_each(on, tiles, 1, CountTile<F, W>{f});
+  const int64_t tiles = (f.fused.shape[0] + f.kPoints - 1) / f.kPoints, lanes = (f.fused.shape[1] + W - 1) / W;
+  if constexpr (W == kCudaLane) {
+    for_each_as_cuda(on, tiles, lanes, f);
+    for_each_as_cuda(on, tiles, 1, CountTile<F, W>{f});
+  } else {
+    for_each_on_cpu(on, tiles, lanes, f);
+    for_each_on_cpu(on, tiles, 1, CountTile<F, W>{f});
+  }
 }
 
 }  // namespace

@@ -190,7 +190,8 @@ void cover(const Exec &on, const Source &source, View<const int64_t, 1> ptr, Vie
   using F = Cover<T, Source, kPass>;
   const F f{source, grid, ptr, point, index, depth};
   const int64_t views = index.shape[0];
-  if (on.cuda_functors()) return for_each(on, ptr ? 1 : views, ptr ? point.shape[0] : source.count(), CoverOne<F>{f});
+  if (on.cuda_functors())
+    return for_each_as_cuda(on, ptr ? 1 : views, ptr ? point.shape[0] : source.count(), CoverOne<F>{f});
   const int64_t bands = views ? std::min<int64_t>(index.shape[1], (on.threads + views - 1) / views) : 1;
   for_each_on_cpu(on, views, bands, CoverBand<T, F>{f, bands});
 }
