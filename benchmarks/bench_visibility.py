@@ -143,7 +143,10 @@ def assert_same_matches(results: dict[str, object]) -> None:
         columns = (theirs.view, theirs.point, theirs.pixel) if isinstance(theirs, Matches) else theirs
         other = _keys(*columns)
         _, found = torch.cat((mine, other)).unique(return_counts=True)
-        assert (found == 1).sum() <= max(2, 1e-3 * len(mine)), name
+        # The reference has our arithmetic; others project in float64 or in another order, and differ on the verge of a
+        # pixel or of the tolerance.
+        differing = 0 if name == "plain torch" else max(2, 1e-3 * len(mine))
+        assert (found == 1).sum() <= differing, name
 
 
 def _keys(view: torch.Tensor, point: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
