@@ -75,11 +75,13 @@ struct MapRule {
   int64_t height, width;
   bool bilinear, align_corners;
 };
-/// Where to read: at uv (V, N, 2), or, with uv null, at the matches ptr (V + 1) and pixel (M). L is V N or M.
+/// Where to read L rows: at uv (V, N, 2), or at the matches ptr (V + 1) and pixel (L), or at flat (L), pixels of the
+/// flattened (V, H, W). The others are null.
 template <class U> struct Places {
   View<const U, 3> uv;
   View<const int64_t, 1> ptr;
   View<const int32_t, 1> pixel;
+  View<const int64_t, 1> flat;
 };
 /// maps (V, h, w, C) read at places: out (L, C). norm (L), if not null, gets max(|row|, 1e-12), and rows are divided by
 /// it.
@@ -116,6 +118,93 @@ template <class F>
 void fuse_views(const Exec &on, View<const F, 4> maps, const Places<acc_t<F>> &places, View<const int32_t, 1> point,
                 const MapRule &rule, View<acc_t<F>, 1> norm, bool maximum, bool finish, View<acc_t<F>, 2> fused,
                 View<int32_t, 1> count, View<int32_t, 2> arg);
+
+/// Depth images and their cameras: depth (B, H, W) of D = T or uint16, metres = value / scale; world_from_camera
+/// (B, 3, 4); intrinsics (B, 4).
+template <class T, class D> struct DepthImages {
+  View<const D, 3> depth;
+  View<const T, 3> world_from_camera;
+  View<const T, 2> intrinsics;
+  double scale;
+};
+/// Pass 1 of back_project: count (B, tiles) valid pixels of each kTile pixels of an image.
+template <class T, class D> void back_project_count(const Exec &on, DepthImages<T, D> images, View<int64_t, 2> count);
+/// Pass 2: points (M, 3) in the world and their pixel (M), in raster order. end (B, tiles): inclusive running sum of
+/// count.
+template <class T, class D>
+void back_project_fill(const Exec &on, DepthImages<T, D> images, View<const int64_t, 2> end, View<T, 2> points,
+                       View<int32_t, 1> pixel);
+/// The same at flat (P), pixels of the flattened (B, H, W): points (P, 3) are NaN and valid (P) 0 where depth is not
+/// valid.
+template <class T, class D>
+void back_project_pixels(const Exec &on, DepthImages<T, D> images, View<const int64_t, 1> flat, View<T, 2> points,
+                         View<int32_t, 1> pixel, View<uint8_t, 1> valid);
+/// Gradient of the points. flat (M) ascends; row (M) says which row of grad (M, 3) each belongs to, null: its own.
+/// ptr (B + 1) where each image begins in flat. out_depth (B, H, W) comes filled with zeros, null for uint16 depth.
+/// partial (B, blocks of kGradBlock, 16) is scratch; out_camera (B, 16): twelve of world_from_camera, four intrinsics.
+template <class T, class D>
+void back_project_grad(const Exec &on, DepthImages<T, D> images, View<const int64_t, 1> flat,
+                       View<const int64_t, 1> row, View<const int64_t, 1> ptr, View<const T, 2> grad,
+                       View<T, 3> out_depth, View<double, 3> partial, View<T, 2> out_camera);
+
+/// CPU only: a stable sort. key (N), fewer than 2**31, not negative and within `bits`, to sorted (N) and the positions
+/// they came from, order (N). scratch (N), for int64 keys (4 N).
+template <class K>
+void sort_keys(const Exec &on, View<const K, 1> key, int bits, View<int64_t, 1> scratch, View<K, 1> sorted,
+               View<int64_t, 1> order);
+
+/// Points (N, 3) in voxels floor((p - origin) / size); origin (3); batch (N) or null.
+template <class T> struct VoxelGrid {
+  View<const T, 2> points;
+  View<const int64_t, 1> batch;
+  View<const T, 1> origin;
+  double size[3];
+};
+constexpr int64_t kLastBatch = 2147483646;
+/// voxelize works by blocks of points; so many of them.
+int64_t voxelize_blocks(const Exec &on, int64_t n);
+/// box (blocks, 6): the minima of x, y, z, -x, -y, -z over the finite points of a block; infinite where there is none.
+template <class T> void voxelize_box(const Exec &on, VoxelGrid<T> grid, View<T, 2> box);
+/// extent (8) in cells, the lowest b, x, y, z and their lengths, 0 where there is no point or one is beyond int32. box
+/// (6) is the minimum over all blocks, batches (2) the lowest and highest batch.
+template <class T>
+void voxelize_extent(const Exec &on, VoxelGrid<T> grid, View<const T, 1> box, View<const int64_t, 1> batches,
+                     View<int64_t, 1> extent);
+/// key (N) orders as (batch, x, y, z) do within the extent, or, with an axis of 0 to 3, as that one does. A point that
+/// is not finite gets the number of cells, and so comes last. Wraps around if K is too small.
+template <class T, class K>
+void voxelize_keys(const Exec &on, VoxelGrid<T> grid, View<const int64_t, 1> extent, int axis, View<K, 1> key);
+/// count (blocks): voxels that begin in each block of the sorted keys, of which the first valid (1) are of finite
+/// points.
+template <class K>
+void voxelize_count(const Exec &on, View<const K, 1> key, View<const int64_t, 1> valid, View<int64_t, 1> count);
+/// The voxels: coords (M, 4), inverse (N), ptr (M + 1). end (blocks): inclusive running sum of count.
+template <class T, class K>
+void voxelize_fill(const Exec &on, VoxelGrid<T> grid, View<const K, 1> key, View<const int64_t, 1> order,
+                   View<const int64_t, 1> valid, View<const int64_t, 1> end, View<int32_t, 2> coords,
+                   View<int64_t, 1> inverse, View<int64_t, 1> ptr);
+
+/// Segments of points: order (N) lists them voxel by voxel, ptr (M + 1) says where each voxel begins in it.
+struct Segments {
+  View<const int64_t, 1> order, ptr;
+};
+/// rows (N, C) to the sum or mean of each segment, out (M, C).
+template <class F>
+void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments, bool mean, View<F, 2> out);
+/// rows (N, C) to the maximum or minimum, out (M, C), and, if not null, arg (M, C): the lowest point that has it. A NaN
+/// wins.
+template <class F>
+void scatter_extreme(const Exec &on, View<const F, 2> rows, const Segments &segments, bool maximum, View<F, 2> out,
+                     View<int64_t, 2> arg);
+/// Gradient of both: out (N, C) = grad (M, C) of a point's voxel, inverse (N), divided by its points if `mean`, or,
+/// with arg (M, C) not null, where that is the point; zero for a point in no voxel.
+template <class F>
+void scatter_grad(const Exec &on, View<const F, 2> grad, View<const int64_t, 1> inverse, View<const int64_t, 1> ptr,
+                  bool mean, View<const int64_t, 2> arg, View<F, 2> out);
+/// The most frequent label that is not negative of each segment, the smallest of several; -1 where there is none.
+/// labels (N); scratch (N); out (M).
+void scatter_mode(const Exec &on, View<const int64_t, 1> labels, const Segments &segments, View<int64_t, 1> scratch,
+                  View<int64_t, 1> out);
 
 /// CPU only: the first match that is not a point of n_points at a pixel of n_pixels, or does not ascend within its
 /// view; M where all are sound.

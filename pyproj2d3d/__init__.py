@@ -7,23 +7,32 @@ from importlib.metadata import version as _version
 
 from .camera import Camera, Matches
 from .data.mesh import render_depth
+from .ops.back_project import back_project
 from .ops.fuse_views import ViewFuser, fuse_views
 from .ops.project import project
 from .ops.sample import sample
+from .ops.scatter import scatter
 from .ops.splat import splat
 from .ops.visibility import visibility
+from .ops.voxelize import voxelize
 from .ops.zbuffer import zbuffer
+from .results import PointCloud, Voxels
 
 __version__ = _version("pyproj2d3d")
 __all__ = [
     "Camera",
     "Matches",
+    "PointCloud",
     "ViewFuser",
+    "Voxels",
+    "back_project",
     "fuse_views",
     "project",
     "render_depth",
     "sample",
+    "scatter",
     "splat",
     "visibility",
+    "voxelize",
     "zbuffer",
 ]

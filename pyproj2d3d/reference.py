@@ -7,10 +7,13 @@ written arithmetic, so that integers agree to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .camera import Camera, Matches
+from .results import PointCloud, Voxels
 
 
 def camera_from_world(world_from_camera: Tensor, dtype: torch.dtype) -> Tensor:
@@ -152,15 +155,26 @@ def sample(
     align_corners: bool = False,
     normalize: bool = False,
 ) -> Tensor:
-    views, _, h, w = maps.shape
-    height, width = size
-    rows = _accumulated(maps).permute(0, 2, 3, 1)  # (V, h, w, C)
     if isinstance(matches_or_uv, Matches):
         view, pixel = matches_or_uv.view.long(), matches_or_uv.pixel
-        uv = torch.stack((pixel % width, pixel // width), dim=-1).to(rows.dtype)  # (M, 2)
+        uv = _pixel_centres(pixel, size[1], _accumulated(maps).dtype)  # (M, 2)
     else:
         uv = matches_or_uv
-        view = torch.arange(views, device=maps.device)[:, None].expand(uv.shape[:2])
+        view = torch.arange(len(maps), device=maps.device)[:, None].expand(uv.shape[:2])
+    return _read(maps, view, uv, size, mode, align_corners, normalize)
+
+
+def _pixel_centres(pixel: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.stack((pixel % width, pixel // width), dim=-1).to(dtype)
+
+
+def _read(
+    maps: Tensor, view: Tensor, uv: Tensor, size: tuple[int, int], mode: str, align_corners: bool, normalize: bool
+) -> Tensor:
+    """Map ``view`` (...) read at pixel ``uv`` (..., 2): (..., C)."""
+    h, w = maps.shape[2:]
+    height, width = size
+    rows = _accumulated(maps).permute(0, 2, 3, 1)  # (V, h, w, C)
     inside, _ = nearest_pixel(uv.detach(), size)
     uv = torch.where(inside[..., None], uv, 0)
     x, y = (_cell(uv[..., i], n, full, align_corners) for i, n, full in ((0, w, width), (1, h, height)))
@@ -208,6 +222,99 @@ def fuse_views(
         fused = fused.scatter_reduce(0, point[:, None].expand_as(found), found, "amax")
         fused = torch.where(count[:, None] > 0, fused, 0)
     return fused.to(maps.dtype), count.int()
+
+
+def back_project(
+    depth: Tensor,
+    camera: Camera,
+    features: Tensor | None = None,
+    *,
+    pixels: Tensor | None = None,
+    align_corners: bool = False,
+    normalize: bool = False,
+    depth_scale: float | None = None,
+) -> PointCloud:
+    dtype = camera.dtype if depth.dtype == torch.uint16 else depth.dtype
+    height, width = camera.size
+    z = metres(depth, depth_scale, dtype).flatten(1)  # (B, H W)
+    valid = (z > 0) & (z < torch.inf)
+    z = torch.where(valid, z, 1)
+    u, v = _pixel_centres(torch.arange(height * width, device=depth.device), width, dtype).T
+    k = camera.intrinsics.to(dtype)[:, :, :, None]
+    t = camera.world_from_camera.to(dtype)[:, :, :, None]
+    x, y = ((u - k[:, 0, 2]) / k[:, 0, 0]) * z, ((v - k[:, 1, 2]) / k[:, 1, 1]) * z
+    points = torch.stack([((t[:, i, 0] * x + t[:, i, 1] * y) + t[:, i, 2] * z) + t[:, i, 3] for i in range(3)], dim=-1)
+    points = torch.where(valid[..., None], points, torch.nan)  # (B, H W, 3)
+    ptr = None
+    if pixels is None:
+        view, pixel = valid.nonzero(as_tuple=True)
+        ptr = torch.cat((view.new_zeros(1), valid.sum(1).cumsum(0)))
+    else:
+        view, pixel = pixels // (height * width), pixels % (height * width)
+    rows = None
+    if features is not None:
+        uv = _pixel_centres(pixel, width, _accumulated(features).dtype)
+        rows = _read(features, view, uv, camera.size, "bilinear", align_corners, normalize)
+    return PointCloud(points[view, pixel], rows, pixel.int(), ptr, valid[view, pixel])
+
+
+def voxelize(
+    points: Tensor,
+    size: float | Sequence[float],
+    *,
+    batch: Tensor | None = None,
+    origin: Tensor | Sequence[float] | None = None,
+) -> Voxels:
+    edges = points.new_tensor(size if isinstance(size, Sequence) else [size] * 3)
+    origin = (0.0, 0.0, 0.0) if origin is None else origin
+    corner = origin.to(points) if isinstance(origin, Tensor) else points.new_tensor(origin)
+    finite = points.isfinite().all(1)
+    cell = torch.floor((points.detach()[finite] - corner) / edges).long()
+    first = cell.new_zeros(len(cell)) if batch is None else batch[finite].long()
+    coords, number = torch.cat((first[:, None], cell), 1).unique(dim=0, return_inverse=True)  # (M, 4) in their order
+    inverse = number.new_full((len(points),), -1)
+    inverse[finite] = number
+    counts = torch.bincount(number, minlength=len(coords))
+    ptr = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
+    order = torch.argsort(torch.where(finite, inverse, len(coords)), stable=True)
+    return Voxels(coords.int(), inverse, counts, ptr, order)
+
+
+def scatter(
+    features: Tensor, voxels: Voxels, reduce: str = "mean", *, return_arg: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    point = (voxels.inverse >= 0).nonzero()[:, 0]
+    voxel = voxels.inverse[point]
+    if reduce == "first":
+        arg = voxels.order[voxels.ptr[:-1]]
+        return (features[arg], arg) if return_arg else features[arg]
+    if reduce == "mode":
+        return _mode(features[point], voxel, len(voxels))
+    wide = _accumulated(features)[point]
+    shape = (len(voxels), wide.shape[1])
+    if reduce in ("mean", "sum"):
+        out = wide.new_zeros(shape).index_add(0, voxel, wide)
+        return (out / voxels.counts[:, None] if reduce == "mean" else out).to(features.dtype)
+    to = voxel[:, None].expand_as(wide)
+    best = wide.detach().new_zeros(shape).scatter_reduce(0, to, wide.detach(), f"a{reduce}", include_self=False)
+    wins = (wide == best[voxel]) | (wide.isnan() & best[voxel].isnan())
+    arg = torch.full(shape, len(features), device=voxel.device)
+    arg = arg.scatter_reduce(0, to, torch.where(wins, point[:, None], len(features)), "amin")
+    out = features.gather(0, arg)
+    return (out, arg) if return_arg else out
+
+
+def _mode(labels: Tensor, voxel: Tensor, n: int) -> Tensor:
+    """The most frequent label that is not negative, the smallest of several, -1 where there is none."""
+    if labels.ndim == 2:
+        columns = [_mode(c, voxel, n) for c in labels.T]
+        return torch.stack(columns, 1) if columns else labels.new_zeros(n, 0)
+    known, which = labels[labels >= 0].unique(return_inverse=True)
+    count = torch.zeros(n, len(known) + 1, dtype=torch.int64, device=labels.device)
+    count.index_put_((voxel[labels >= 0], which), torch.ones_like(which), accumulate=True)
+    known = torch.cat((known, known.new_full((1,), -1)))
+    best = torch.where(count.amax(1) > 0, count.argmax(1), len(known) - 1)
+    return known[best]
 
 
 def _accumulated(features: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import pyproj2d3d
-from pyproj2d3d import Camera
+from pyproj2d3d import Camera, Voxels
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -30,6 +30,15 @@ class Case:
     def __str__(self) -> str:
         return f"{self.op}-{self.how}"
 
+    @property
+    def differentiable(self) -> bool:
+        return self.op not in ("visibility", "voxelize") and self.how != "mode"
+
+    @property
+    def synchronises(self) -> bool:
+        """On CUDA, for the size of its result."""
+        return self.op in ("visibility", "voxelize") or (self.op == "back_project" and self.how != "pixels")
+
     def __call__(self, scene: Scene, module: ModuleType = pyproj2d3d) -> Any:
         positional, keywords = self.arguments(scene)
         return self.call(module)(*positional, **keywords)
@@ -40,6 +49,30 @@ class Case:
 
 def nearest_points(scene: Scene) -> Tensor:
     return pyproj2d3d.reference.zbuffer(scene.uvz, SIZE, radius=1)[0]
+
+
+def some_pixels(scene: Scene) -> Tensor:
+    """(P,) int64 into all images: the first and the last, many twice, in no order."""
+    pixels = scene.depth.numel()
+    if pixels == 0:
+        return torch.zeros(0, dtype=torch.int64, device=scene.depth.device)
+    rng = torch.Generator().manual_seed(0)
+    chosen = torch.randint(pixels, (400,), generator=rng)
+    return torch.cat((chosen, chosen[:100], torch.tensor([0, pixels - 1]))).to(scene.depth.device)
+
+
+def clouds_of(scene: Scene) -> Tensor:
+    """(N,) int64: which of three clouds each point belongs to."""
+    return torch.arange(len(scene.points), device=scene.points.device) % 3
+
+
+def voxels_of(scene: Scene) -> Voxels:
+    return pyproj2d3d.reference.voxelize(scene.points, 0.7)
+
+
+def labels_of(scene: Scene) -> Tensor:
+    """(N,) int64 from -1."""
+    return torch.arange(len(scene.points), device=scene.points.device) % 5 - 1
 
 
 RULE = {"tolerance": (0.03, 0.01, 0.002)}
@@ -60,6 +93,19 @@ CASES = [
     Case("sample", "matches", lambda s: ((s.maps, s.matches, SIZE), {}), compiled=True),
     Case("sample", "pixels", lambda s: ((s.maps, s.uvz[..., :2], SIZE), UNIT | {"align_corners": True}), compiled=True),
     Case("sample", "nearest", lambda s: ((s.maps, s.matches, SIZE), {"mode": "nearest"})),
+    Case("back_project", "points", lambda s: ((s.depth, s.camera), {}), compiled=True),
+    Case("back_project", "maps", lambda s: ((s.depth, s.camera, s.maps), UNIT), compiled=True),
+    Case("back_project", "millimetres", lambda s: ((s.depth_mm, s.camera, s.maps), {"depth_scale": 1000.0})),
+    Case("back_project", "pixels", lambda s: ((s.depth, s.camera, s.maps), {"pixels": some_pixels(s)}), compiled=True),
+    Case("voxelize", "cubes", lambda s: ((s.points, 0.3), {}), compiled=True),
+    Case("voxelize", "batch", lambda s: ((s.points, (0.1, 0.2, 0.7)), {"batch": clouds_of(s), "origin": (0.1, 0, -1)})),
+    Case("voxelize", "far", lambda s: ((s.points, 1e-8), {"batch": clouds_of(s)})),  # 63 bits do not do
+    Case("scatter", "mean", lambda s: ((s.features, voxels_of(s)), {}), compiled=True),
+    Case("scatter", "sum", lambda s: ((s.features, voxels_of(s), "sum"), {})),
+    Case("scatter", "max", lambda s: ((s.features, voxels_of(s), "max"), {"return_arg": True}), compiled=True),
+    Case("scatter", "min", lambda s: ((s.features, voxels_of(s), "min"), {})),
+    Case("scatter", "mode", lambda s: ((labels_of(s), voxels_of(s), "mode"), {}), compiled=True),
+    Case("scatter", "first", lambda s: ((s.features, voxels_of(s), "first"), {})),
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyproj2d3d import Camera, Matches, reference
+from pyproj2d3d import Camera, Matches, PointCloud, Voxels, reference
 
 SIZE = (48, 64)  # H, W of the images
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ TOLERANCE = {  # (relative, absolute): a few roundings of the dtype; sums are ma
 
 
 def assert_close(actual: Any, expected: Any) -> None:
-    """Integers and shapes equal, floats within :data:`TOLERANCE`; for tensors, Matches, and tuples of them."""
+    """Integers and shapes equal, floats within :data:`TOLERANCE`; for all that operations return, and tuples of it."""
     actual, expected = tensors_of(actual), tensors_of(expected)
     assert len(actual) == len(expected)
     for a, e in zip(actual, expected, strict=True):
@@ -47,6 +47,11 @@ def tensors_of(result: Any) -> tuple[Tensor, ...]:
         return (result,)
     if isinstance(result, Matches):
         return result.ptr, result.point, result.pixel
+    if isinstance(result, PointCloud):
+        parts = (result.points, result.features, result.pixel, result.ptr, result.valid)
+        return tuple(t for t in parts if t is not None)
+    if isinstance(result, Voxels):
+        return result.coords, result.inverse, result.counts, result.ptr, result.order
     if isinstance(result, Camera):
         return result.intrinsics, result.world_from_camera
     if isinstance(result, tuple | list):

@@ -9,15 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyproj2d3d"
-OPERATIONS = ["project", "visibility", "zbuffer", "splat", "sample", "fuse_views"]
+OPERATIONS = [
+    *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
+    *("back_project", "voxelize", "scatter"),
+]
 
 # What each module of the package may import from it, at the top of the file or inside a function.
 MAY_IMPORT = {
     "camera": [],
-    "reference": ["camera"],
-    "ops": ["ops", "camera", "_native"],
+    "results": [],
+    "reference": ["camera", "results"],
+    "ops": ["ops", "camera", "results", "_native"],
     "data": ["data", "ops", "camera"],
-    "": ["camera", "ops", "data"],  # the package itself: its public names
+    "": ["camera", "results", "ops", "data"],  # the package itself: its public names
     "report": [""],
     "demo": ["report", "data", ""],
     "cli": ["demo", "data", "ops", ""],

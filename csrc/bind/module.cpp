@@ -1,6 +1,8 @@
 #include "bind/tensor.hpp"
 #include "ops.hpp"
 
+void bind_clouds(py::module_ &m);  // clouds.cpp
+
 namespace {
 
 using D = double;
@@ -40,7 +42,8 @@ template <class T> struct Views {
 };
 
 template <class U> Places<U> places_of(const Array &uv, const Array &ptr, const Array &pixel) {
-  return {uv.view<const U, 3>(), ptr.view<const int64_t, 1>(), pixel.view<const int32_t, 1>()};
+  if (pixel.ndim && pixel.dtype == DType::i64) return {{}, {}, {}, pixel.view<const int64_t, 1>()};
+  return {uv.view<const U, 3>(), ptr.view<const int64_t, 1>(), pixel.view<const int32_t, 1>(), {}};
 }
 
 template <class F> RowGrad<F> row_grad_of(const Array &grad, const Array &point, const Array &count, const Array &arg) {
@@ -287,4 +290,5 @@ PYBIND11_MODULE(_native, m) {
   bind_splat(m);
   bind_sample(m);
   bind_fuse_views(m);
+  bind_clouds(m);
 }

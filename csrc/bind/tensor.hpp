@@ -2,6 +2,7 @@
 // The border to Python: what a torch tensor says of itself, read as attributes, so that nothing here links torch.
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <string>
 #include <unordered_map>
@@ -11,7 +12,7 @@
 
 namespace py = pybind11;
 
-enum class DType { f16, bf16, f32, f64, u16, i32, i64 };
+enum class DType { f16, bf16, f32, f64, u8, u16, i32, i64 };
 
 /// A dense tensor, or None (data null). Python has checked it; what is checked again here is a backstop.
 struct Array {
@@ -38,6 +39,9 @@ template <> struct dtype_of<float> {
 template <> struct dtype_of<double> {
   static constexpr DType value = DType::f64;
 };
+template <> struct dtype_of<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 template <> struct dtype_of<uint16_t> {
   static constexpr DType value = DType::u16;
 };
@@ -58,8 +62,8 @@ inline DType read_dtype(py::handle dtype) {
   if (found != known.end()) return found->second;
   static const std::unordered_map<std::string, DType> names{
       {"torch.float16", DType::f16}, {"torch.bfloat16", DType::bf16}, {"torch.float32", DType::f32},
-      {"torch.float64", DType::f64}, {"torch.uint16", DType::u16},    {"torch.int32", DType::i32},
-      {"torch.int64", DType::i64}};
+      {"torch.float64", DType::f64}, {"torch.bool", DType::u8},       {"torch.uint16", DType::u16},
+      {"torch.int32", DType::i32},   {"torch.int64", DType::i64}};
   const std::string name = py::str(dtype);
   const auto named = names.find(name);
   if (named == names.end()) throw py::type_error("no operation of pyproj2d3d takes " + name);

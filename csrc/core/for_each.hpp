@@ -6,8 +6,17 @@
 // with neighbouring threads on neighbouring columns. The functor is copied; its call operator is const and writes only
 // what it alone writes, or an integer minimum. There is no reduction, no shared memory and no dynamic scheduling here:
 // which thread runs an element never shows in a result.
+//
+// For scripts/sanitize.sh: P2D3D_STD_THREAD launches by std::thread, as gcc's thread sanitizer does not know OpenMP;
+// P2D3D_ONE_ISA compiles the CPU loops once, without the instruction sets chosen at run time.
 
+#ifdef P2D3D_STD_THREAD
+#include <functional>
+#include <thread>
+#include <vector>
+#else
 #include <omp.h>
+#endif
 
 #include <algorithm>
 #include <cstdint>
@@ -33,7 +42,7 @@ template <class F> inline __attribute__((always_inline)) void run(F f, int64_t c
 template <class F> __attribute__((noinline, flatten)) void run_base(const F &f, int64_t n, int64_t b, int64_t e) {
   run(f, n, b, e);
 }
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(P2D3D_ONE_ISA)
 template <class F>
 __attribute__((noinline, flatten, target("avx2,bmi,bmi2,lzcnt,popcnt,movbe,f16c"))) void run_v3(const F &f, int64_t n,
                                                                                                 int64_t b, int64_t e) {
@@ -48,7 +57,7 @@ run_v4(const F &f, int64_t n, int64_t b, int64_t e) {
 #endif
 
 template <class F> void run_piece(const F &f, int64_t columns, int64_t begin, int64_t end) {
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(P2D3D_ONE_ISA)
   if (active_isa() == Isa::x86_64_v4) return run_v4(f, columns, begin, end);
   if (active_isa() == Isa::x86_64_v3) return run_v3(f, columns, begin, end);
 #endif
@@ -82,12 +91,19 @@ template <class F> void for_each_on_cpu(const Exec &on, int64_t rows, int64_t co
   if (on.cuda()) device_count();  // throws: no CUDA side in this build
   const int64_t threads = std::min<int64_t>(on.threads, n);
   if (threads <= 1 || in_forked_child()) return detail::run_piece(f, columns, 0, n);
+#ifdef P2D3D_STD_THREAD
+  std::vector<std::thread> team;
+  for (int64_t i = 0; i < threads; ++i)
+    team.emplace_back(detail::run_piece<F>, std::cref(f), columns, n * i / threads, n * (i + 1) / threads);
+  for (std::thread &worker : team) worker.join();
+#else
 #pragma omp parallel num_threads(static_cast<int>(threads))
   {
     const int64_t piece = omp_get_thread_num(), pieces = omp_get_num_threads();
     detail::run_piece(f, columns, n / pieces * piece + std::min(piece, n % pieces),
                       n / pieces * (piece + 1) + std::min(piece + 1, n % pieces));
   }
+#endif
 }
 
 /// CUDA's side alone, for a functor that the CPU has another one for; or its rehearsal on the CPU, one by one.

@@ -22,3 +22,10 @@
 #else
 #define P2D3D_FOR_CHANNELS(c, W, width) for (int c = 0; c < (width); ++c)
 #endif
+
+/// Asks for a line of memory that will be read soon, where the CPU cannot guess it.
+#ifdef __CUDA_ARCH__
+#define P2D3D_PREFETCH(address) ((void)0)
+#else
+#define P2D3D_PREFETCH(address) __builtin_prefetch(address)
+#endif

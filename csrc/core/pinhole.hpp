@@ -27,6 +27,21 @@ template <class T> struct Pinhole {
   }
 };
 
+/// The way back: one view's world_from_camera (V, 3, 4) and intrinsics. A pixel and a depth make a point.
+template <class T> struct Lifter {
+  Pinhole<T> camera;  // its rows are those of world_from_camera
+
+  P2D3D_HD Lifter(const View<const T, 3> &world_from_camera, const View<const T, 2> &intrinsics, int64_t view)
+      : camera(world_from_camera, intrinsics, view) {}
+
+  P2D3D_HD T ray_x(T u) const { return (u - camera.k[2]) / camera.k[0]; }
+  P2D3D_HD T ray_y(T v) const { return (v - camera.k[3]) / camera.k[1]; }
+  P2D3D_HD void lift(T u, T v, T z, T *p) const {
+    const T x = ray_x(u) * z, y = ray_y(v) * z;
+    for (int row = 0; row < 3; ++row) p[row] = camera.along(row, x, y, z);
+  }
+};
+
 /// The frame of an image, less a border.
 struct Frame {
   int64_t height, width, border;

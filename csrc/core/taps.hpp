@@ -44,13 +44,17 @@ template <class F, class U> struct Reader {
     if (!rule.align_corners) return U(double(n) / double(full));
     return full > 1 ? U(double(n - 1) / double(full - 1)) : U(0);
   }
-  P2D3D_HD int64_t count() const { return places.uv ? places.uv.shape[0] * places.uv.shape[1] : places.pixel.shape[0]; }
-  P2D3D_HD int64_t view(int64_t i) const { return places.uv ? i / places.uv.shape[1] : view_of(places.ptr, i); }
+  P2D3D_HD int64_t view(int64_t i) const {
+    if (places.uv) return i / places.uv.shape[1];
+    return places.flat ? places.flat(i) / (rule.height * rule.width) : view_of(places.ptr, i);
+  }
 
   P2D3D_HD Taps<A> taps(int64_t i) const { return taps(i, view(i)); }
   P2D3D_HD Taps<A> taps(int64_t i, int64_t view) const {
     if (!places.uv) {
-      const int32_t v = places.pixel(i) / int32_t(rule.width), u = places.pixel(i) - v * int32_t(rule.width);
+      const int64_t in_image = places.flat ? places.flat(i) - view * rule.height * rule.width : places.pixel(i);
+      P2D3D_DEVICE_CHECK(in_image >= 0 && view < maps.shape[0]);
+      const int32_t pixel = int32_t(in_image), v = pixel / int32_t(rule.width), u = pixel - v * int32_t(rule.width);
       return at(view, U(u), U(v));
     }
     const U u = places.uv.data[2 * i], v = places.uv.data[2 * i + 1];

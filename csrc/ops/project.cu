@@ -1,5 +1,6 @@
 #include "core/for_each.hpp"
 #include "core/pinhole.hpp"
+#include "core/sum_blocks.hpp"
 #include "ops.hpp"
 
 namespace {
@@ -100,17 +101,6 @@ template <class T> struct GradOfCameraBlock {  // one block of points in one vie
   }
 };
 
-template <class T> struct SumBlocks {  // one of the sixteen numbers of one view
-  View<const double, 3> partial;
-  View<T, 2> out;
-
-  P2D3D_HD void operator()(int64_t view, int64_t j) const {
-    double sum = 0;
-    for (int64_t block = 0; block < partial.shape[1]; ++block) sum += partial(view, block, j);
-    out(view, j) = T(sum);
-  }
-};
-
 }  // namespace
 
 template <class T> void camera_from_world(const Exec &on, View<const T, 3> world_from_camera, View<double, 3> out) {
@@ -134,8 +124,7 @@ void project_grad_camera(const Exec &on, View<const T, 2> points, View<const T, 
                          View<const T, 2> intrinsics, View<const T, 3> grad, View<double, 3> partial, View<T, 2> out) {
   for_each(on, partial.shape[0], partial.shape[1],
            GradOfCameraBlock<T>{points, camera_from_world, intrinsics, grad, partial});
-  View<const double, 3> sums{partial.data, {partial.shape[0], partial.shape[1], 16}};
-  for_each(on, out.shape[0], 16, SumBlocks<T>{sums, out});
+  sum_blocks(on, partial, out);
 }
 
 #define P2D3D_FOR(T)                                                                                        \

@@ -20,6 +20,7 @@ __all__ = [
     "GEOMETRY",
     "check_camera",
     "check_choice",
+    "check_depth_scale",
     "check_device",
     "check_int",
     "check_matches",
@@ -67,6 +68,20 @@ def check_number(name: str, value: float) -> float:
     if math.isnan(value):
         raise ValueError(f"{name} must be a number, got NaN")
     return float(value)
+
+
+def check_depth_scale(depth: Tensor, depth_scale: float | None) -> float:
+    """The scale to decode depth with: given for uint16, and for nothing else."""
+    if depth.dtype != torch.uint16:
+        if depth_scale is not None:
+            raise ValueError(f"depth_scale must be None for float depth, which is in metres, got {depth_scale}")
+        return 1.0
+    if depth_scale is None:
+        raise ValueError("depth_scale must be given for uint16 depth (1000 for millimetres), got None")
+    depth_scale = check_number("depth_scale", depth_scale)
+    if not 0 < depth_scale < math.inf:
+        raise ValueError(f"depth_scale must be positive and finite, got {depth_scale}")
+    return depth_scale
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:

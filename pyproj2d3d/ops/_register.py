@@ -16,7 +16,7 @@ except ImportError as error:  # the source tree, or a build for another Python
         f"the source tree hides the installed package). The cause: {error}"
     ) from error
 
-__all__ = ["contiguous", "empty", "native", "on", "register", "sum_by_key"]
+__all__ = ["contiguous", "empty", "native", "on", "register", "sort_keys", "sum_by_key"]
 
 rehearse_cuda = False  # tests without a GPU set it: the CPU then runs the functors that CUDA would, one by one
 _HUGE = 4 << 20  # bytes from which huge pages pay; NumPy draws the same line
@@ -78,6 +78,17 @@ def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor
 def contiguous(*tensors: Tensor | None) -> list[Any]:
     """The tensors as dense arrays; None stays None."""
     return [t if t is None or t.is_contiguous() else empty(t, *t.shape).copy_(t) for t in tensors]
+
+
+def sort_keys(key: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    """Keys (N,) int32 or int64 from 0 to end - 1 in ascending order, and where each came from, int64; stable."""
+    if key.is_cuda:
+        return torch.sort(key, stable=True)
+    n = len(key)
+    sorted_key, order = empty(key, n), empty(key, n, dtype=torch.int64)
+    scratch = empty(key, n if key.dtype == torch.int32 else 4 * n, dtype=torch.int64)
+    native.sort_keys(on(key), key.contiguous(), (end - 1).bit_length(), scratch, sorted_key, order)
+    return sorted_key, order
 
 
 def sum_by_key(

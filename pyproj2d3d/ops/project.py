@@ -11,7 +11,7 @@ from ..camera import Camera
 from ._check import GEOMETRY, check_camera, check_device, check_tensor
 from ._register import contiguous, empty, native, on, register
 
-__all__ = ["project", "views_of"]
+__all__ = ["pinhole_of", "project", "views_of"]
 
 
 def project(points: Tensor, camera: Camera) -> Tensor:
@@ -45,10 +45,13 @@ def project(points: Tensor, camera: Camera) -> Tensor:
 
 def views_of(camera: Camera, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """camera_from_world (V, 3, 4) and fx, fy, cx, cy (V, 4) of a camera, in the geometry's dtype."""
+    return _camera_from_world(camera.world_from_camera).to(dtype), pinhole_of(camera, dtype)
+
+
+def pinhole_of(camera: Camera, dtype: torch.dtype) -> Tensor:
+    """fx, fy, cx, cy (V, 4)."""
     k = camera.intrinsics.to(dtype)
-    return _camera_from_world(camera.world_from_camera).to(dtype), torch.stack(
-        (k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]), 1
-    )
+    return torch.stack((k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]), 1)
 
 
 def _run_inverse(world_from_camera: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..camera import Matches
 from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_matches, check_tensor, image_size
 from ._register import contiguous, empty, native, on, register
 
-__all__ = ["channels_last", "check_maps", "norm_buffer", "sample", "sample_grad"]
+__all__ = ["channels_last", "check_cells", "check_maps", "norm_buffer", "sample", "sample_grad", "sample_rows"]
 
 
 def sample(
@@ -66,11 +66,23 @@ def sample(
 
 
 def check_maps(maps: Tensor, size: Sequence[int], mode: str) -> tuple[int, int]:
-    check_tensor("maps", maps, FEATURES, None, None, None, None)
-    if 0 in maps.shape[2:]:
-        raise ValueError(f"maps must have at least one cell, got {tuple(maps.shape)}")
+    check_cells("maps", maps)
     check_choice("mode", mode, "bilinear", "nearest")
     return image_size("size", size)
+
+
+def check_cells(name: str, maps: Tensor, views: int | None = None) -> None:
+    check_tensor(name, maps, FEATURES, views, None, None, None)
+    if 0 in maps.shape[2:]:
+        raise ValueError(f"{name} must have at least one cell, got {tuple(maps.shape)}")
+
+
+def sample_rows(
+    maps: Tensor, ptr: Tensor | None, pixel: Tensor, size: tuple[int, int], *, align_corners: bool, normalize: bool
+) -> Tensor:
+    """Maps (V, C, h, w) read bilinearly at pixels, (L, C): those of matches, or, with ``ptr`` None, int64 ones into the
+    flattened (V, H, W). For callers that have checked."""
+    return _sample(maps, None, ptr, pixel, *size, True, align_corners, normalize)
 
 
 def channels_last(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera, Matches
-from ._check import GEOMETRY, check_camera, check_device, check_int, check_number, check_tensor
+from ._check import GEOMETRY, check_camera, check_depth_scale, check_device, check_int, check_number, check_tensor
 from ._register import contiguous, native, on, register
 from .project import views_of
 from .zbuffer import zbuffer_depth
@@ -119,16 +119,7 @@ def _check_depth(
         return 1.0
     check_tensor("depth", depth, (*GEOMETRY, torch.uint16), len(camera), *camera.size)
     check_device("depth", depth, "points", points)
-    if depth.dtype != torch.uint16:
-        if depth_scale is not None:
-            raise ValueError(f"depth_scale must be None for float depth, which is in metres, got {depth_scale}")
-        return 1.0
-    if depth_scale is None:
-        raise ValueError("depth_scale must be given for uint16 depth (1000 for millimetres), got None")
-    depth_scale = check_number("depth_scale", depth_scale)
-    if not 0 < depth_scale < math.inf:
-        raise ValueError(f"depth_scale must be positive and finite, got {depth_scale}")
-    return depth_scale
+    return check_depth_scale(depth, depth_scale)
 
 
 def _run(

@@ -15,7 +15,7 @@ from pyproj2d3d import Matches, _native, project, reference, splat, zbuffer
 from pyproj2d3d.ops import _register
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-differentiable_case = pytest.mark.parametrize("case", [c for c in CASES if c.op != "visibility"], ids=str)
+differentiable_case = pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=str)
 compiled_case = pytest.mark.parametrize("case", [c for c in CASES if c.compiled], ids=str)
 
 
@@ -24,7 +24,7 @@ compiled_case = pytest.mark.parametrize("case", [c for c in CASES if c.compiled]
 def test_empty_input_gives_empty_output(case, n, views, device, dtype):
     scene = make_scene(n, views, dtype, dtype, device)
     assert_close(case(scene), case(scene, reference))
-    if case.op != "visibility":
+    if case.differentiable:
         wanted = [t.shape for t in tensors_of(case.arguments(scene)[0]) if t.is_floating_point()]
         assert [g.shape for g in gradients(case.call(), case.arguments(scene))] == wanted
 
@@ -35,7 +35,7 @@ def test_memory_layout_does_not_matter(case, layout, device, dtype, feature_dtyp
     positional, keywords = case.arguments(make_scene(200, 3, dtype, feature_dtype, device, finite=True))
     elsewhere = tuple(layout(a) for a in positional), {k: layout(v) for k, v in keywords.items()}
     assert_same_bits(case.call()(*elsewhere[0], **elsewhere[1]), case.call()(*positional, **keywords))
-    if case.op != "visibility":
+    if case.differentiable:
         assert_same_bits(gradients(case.call(), elsewhere), gradients(case.call(), (positional, keywords)))
 
 
@@ -44,7 +44,7 @@ def test_functors_of_cuda_give_the_same_bits_when_rehearsed_on_the_cpu(case, dty
     """Where the two devices have functors of different widths; the kernels that a warp shares run on CUDA alone."""
     scene = make_scene(500, 3, dtype, feature_dtype, CPU, finite=True)
     wanted = case(scene)
-    wanted_gradients = None if case.op == "visibility" else gradients(case.call(), case.arguments(scene))
+    wanted_gradients = gradients(case.call(), case.arguments(scene)) if case.differentiable else None
     monkeypatch.setattr(_register, "rehearse_cuda", True)
     assert_same_bits(case(scene), wanted)
     if wanted_gradients is not None:
@@ -85,7 +85,7 @@ def test_gradients_take_a_weight_that_is_one_expanded_number(case, device, dtype
     assert_same_bits(expanded, gradients(case.call(), arguments, torch.ones_like))
 
 
-@differentiable_case
+@pytest.mark.parametrize("case", [c for c in CASES if c.differentiable and c.how != "first"], ids=str)  # torch's own
 def test_a_second_derivative_is_refused_not_silently_wrong(case, device):
     positional, keywords = case.arguments(make_scene(30, 2, torch.float64, torch.float64, device, finite=True))
     positional = leaves(positional)
@@ -101,7 +101,7 @@ def test_a_second_derivative_is_refused_not_silently_wrong(case, device):
 def bits_of(case, scene) -> tuple[torch.Tensor, ...]:
     """All that a case computes: its results and its gradients."""
     results = tensors_of(case(scene))
-    return results if case.op == "visibility" else results + gradients(case.call(), case.arguments(scene))
+    return results + gradients(case.call(), case.arguments(scene)) if case.differentiable else results
 
 
 @every_case
@@ -127,12 +127,12 @@ def test_the_cpu_and_cuda_agree_and_integers_to_the_bit(case, device, dtype, fea
     if device == CPU:
         pytest.skip("takes a CUDA device")
     there, here = (case(make_scene(5000, 3, dtype, feature_dtype, where)) for where in (device, CPU))
-    (assert_same_bits if case.op in ("project", "visibility", "zbuffer") else assert_close)(
+    (assert_same_bits if case.op in ("project", "visibility", "zbuffer", "voxelize") else assert_close)(
         [t.cpu() for t in tensors_of(there)], here
     )
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.op != "visibility"], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if not c.synchronises], ids=str)
 def test_can_be_captured_in_a_cuda_graph(case, device):
     """So it never synchronises, and works on the current stream."""
     if device == CPU:
@@ -148,8 +148,8 @@ def test_can_be_captured_in_a_cuda_graph(case, device):
     assert_same_bits(captured, expected)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.op == "visibility"], ids=str)
-def test_visibility_synchronises_once(case, device):
+@pytest.mark.parametrize("case", [c for c in CASES if c.synchronises and c.how != "far"], ids=str)
+def test_synchronises_once(case, device):
     if device == CPU:
         pytest.skip("takes a CUDA device")
     positional, keywords = case.arguments(make_scene(5000, 3, device=device))
@@ -237,7 +237,7 @@ def recorded_calls(device=CPU) -> list:
                 make_scene(20, 2, torch.float64, torch.float64, device, finite=True, cells=(3, 4))
             )
             case.call()(*arguments[0], **arguments[1])
-            if case.op != "visibility":
+            if case.differentiable:
                 gradients(case.call(), arguments)
     return recorder.calls
 
@@ -250,7 +250,7 @@ def test_every_registered_operation_is_checked():
     assert len(registered) > 6
 
 
-WITHOUT_GRADIENT = ("visibility", "zbuffer_points")
+WITHOUT_GRADIENT = ("visibility", "zbuffer_points", "voxelize", "scatter_mode")
 
 
 # newer versions of opcheck look at .grad of tensors that are not leaves
@@ -286,7 +286,7 @@ def test_compiles_into_one_graph(case, compiled, device):
     arguments = case.arguments(make_scene(300, 2, device=device, finite=True))
     call = compiled(lambda *args, **kwargs: tensors_of(case.call()(*args, **kwargs)))
     assert_same_bits(call(*arguments[0], **arguments[1]), case.call()(*arguments[0], **arguments[1]))
-    if case.op != "visibility":
+    if case.differentiable:
         assert_same_bits(gradients(call, arguments), gradients(case.call(), arguments))
 
 

@@ -1,0 +1,206 @@
+// back_project, voxelize and scatter: images to clouds, clouds to voxels.
+
+#include "bind/tensor.hpp"
+#include "ops.hpp"
+
+namespace {
+
+constexpr auto kNoGil = py::call_guard<py::gil_scoped_release>();
+
+template <class T, class D>
+DepthImages<T, D> images_of(const Array &depth, const Array &pose, const Array &intrinsics, double scale) {
+  return {depth.view<const D, 3>(), pose.view<const T, 3>(), intrinsics.view<const T, 2>(), scale};
+}
+
+/// f(T(), images): depth images in the geometry's type T, which the intrinsics have.
+template <class Fn>
+void visit_images(const Array &depth, const Array &pose, const Array &intrinsics, double scale, const Fn &f) {
+  visit_geometry(intrinsics.dtype, [&](auto type) {
+    using T = decltype(type);
+    if (depth.dtype == DType::u16) f(type, images_of<T, uint16_t>(depth, pose, intrinsics, scale));
+    else f(type, images_of<T, T>(depth, pose, intrinsics, scale));
+  });
+}
+
+template <class T>
+VoxelGrid<T> grid_of(const Array &points, const Array &batch, const Array &origin, const std::array<double, 3> &size) {
+  return {points.view<const T, 2>(),
+          batch.view<const int64_t, 1>(),
+          origin.view<const T, 1>(),
+          {size[0], size[1], size[2]}};
+}
+
+/// f of a value of the type of the keys.
+template <class Fn> void visit_keys(const Array &key, const Fn &f) {
+  if (key.dtype == DType::i32) f(int32_t());
+  else f(int64_t());
+}
+
+Segments segments_of(const Array &order, const Array &ptr) {
+  return {order.view<const int64_t, 1>(), ptr.view<const int64_t, 1>()};
+}
+
+void bind_back_project(py::module_ &m) {
+  m.def(
+      "back_project_count",
+      [](const Exec &on, const Array &depth, const Array &pose, const Array &k, double scale, const Array &count) {
+        visit_images(depth, pose, k, scale,
+                     [&](auto, const auto &images) { back_project_count(on, images, count.view<int64_t, 2>()); });
+      },
+      kNoGil);
+  m.def(
+      "back_project_fill",
+      [](const Exec &on, const Array &depth, const Array &pose, const Array &k, double scale, const Array &end,
+         const Array &points, const Array &pixel) {
+        visit_images(depth, pose, k, scale, [&](auto type, const auto &images) {
+          back_project_fill(on, images, end.view<const int64_t, 2>(), points.view<decltype(type), 2>(),
+                            pixel.view<int32_t, 1>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "back_project_pixels",
+      [](const Exec &on, const Array &depth, const Array &pose, const Array &k, double scale, const Array &flat,
+         const Array &points, const Array &pixel, const Array &valid) {
+        visit_images(depth, pose, k, scale, [&](auto type, const auto &images) {
+          back_project_pixels(on, images, flat.view<const int64_t, 1>(), points.view<decltype(type), 2>(),
+                              pixel.view<int32_t, 1>(), valid.view<uint8_t, 1>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "back_project_grad",
+      [](const Exec &on, const Array &depth, const Array &pose, const Array &k, double scale, const Array &flat,
+         const Array &row, const Array &ptr, const Array &grad, const Array &out_depth, const Array &partial,
+         const Array &out_camera) {
+        visit_images(depth, pose, k, scale, [&](auto type, const auto &images) {
+          using T = decltype(type);
+          back_project_grad(on, images, flat.view<const int64_t, 1>(), row.view<const int64_t, 1>(),
+                            ptr.view<const int64_t, 1>(), grad.view<const T, 2>(), out_depth.view<T, 3>(),
+                            partial.view<double, 3>(), out_camera.view<T, 2>());
+        });
+      },
+      kNoGil);
+}
+
+void bind_voxelize(py::module_ &m) {
+  m.def(
+      "sort_keys",
+      [](const Exec &on, const Array &key, int bits, const Array &scratch, const Array &sorted, const Array &order) {
+        visit_keys(key, [&](auto type) {
+          using K = decltype(type);
+          sort_keys(on, key.view<const K, 1>(), bits, scratch.view<int64_t, 1>(), sorted.view<K, 1>(),
+                    order.view<int64_t, 1>());
+        });
+      },
+      kNoGil);
+  m.def("voxelize_blocks", voxelize_blocks);
+  m.attr("LAST_BATCH") = kLastBatch;
+  m.def(
+      "voxelize_box",
+      [](const Exec &on, const Array &points, const Array &batch, const Array &origin,
+         const std::array<double, 3> &size, const Array &box) {
+        visit_geometry(points.dtype, [&](auto type) {
+          using T = decltype(type);
+          voxelize_box(on, grid_of<T>(points, batch, origin, size), box.view<T, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "voxelize_extent",
+      [](const Exec &on, const Array &points, const Array &batch, const Array &origin,
+         const std::array<double, 3> &size, const Array &box, const Array &batches, const Array &extent) {
+        visit_geometry(points.dtype, [&](auto type) {
+          using T = decltype(type);
+          voxelize_extent(on, grid_of<T>(points, batch, origin, size), box.view<const T, 1>(),
+                          batches.view<const int64_t, 1>(), extent.view<int64_t, 1>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "voxelize_keys",
+      [](const Exec &on, const Array &points, const Array &batch, const Array &origin,
+         const std::array<double, 3> &size, const Array &extent, int axis, const Array &key) {
+        visit_geometry(points.dtype, [&](auto type) {
+          const auto grid = grid_of<decltype(type)>(points, batch, origin, size);
+          visit_keys(key, [&](auto k) {
+            voxelize_keys(on, grid, extent.view<const int64_t, 1>(), axis, key.view<decltype(k), 1>());
+          });
+        });
+      },
+      kNoGil);
+  m.def(
+      "voxelize_count",
+      [](const Exec &on, const Array &key, const Array &valid, const Array &count) {
+        visit_keys(key, [&](auto k) {
+          voxelize_count(on, key.view<const decltype(k), 1>(), valid.view<const int64_t, 1>(),
+                         count.view<int64_t, 1>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "voxelize_fill",
+      [](const Exec &on, const Array &points, const Array &batch, const Array &origin,
+         const std::array<double, 3> &size, const Array &key, const Array &order, const Array &valid, const Array &end,
+         const Array &coords, const Array &inverse, const Array &ptr) {
+        visit_geometry(points.dtype, [&](auto type) {
+          const auto grid = grid_of<decltype(type)>(points, batch, origin, size);
+          visit_keys(key, [&](auto k) {
+            voxelize_fill(on, grid, key.view<const decltype(k), 1>(), order.view<const int64_t, 1>(),
+                          valid.view<const int64_t, 1>(), end.view<const int64_t, 1>(), coords.view<int32_t, 2>(),
+                          inverse.view<int64_t, 1>(), ptr.view<int64_t, 1>());
+          });
+        });
+      },
+      kNoGil);
+}
+
+void bind_scatter(py::module_ &m) {
+  m.def(
+      "scatter_sum",
+      [](const Exec &on, const Array &rows, const Array &order, const Array &ptr, bool mean, const Array &out) {
+        visit_features(rows.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          scatter_sum(on, rows.view<const F, 2>(), segments_of(order, ptr), mean, out.view<F, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "scatter_extreme",
+      [](const Exec &on, const Array &rows, const Array &order, const Array &ptr, bool maximum, const Array &out,
+         const Array &arg) {
+        visit_features(rows.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          scatter_extreme(on, rows.view<const F, 2>(), segments_of(order, ptr), maximum, out.view<F, 2>(),
+                          arg.view<int64_t, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "scatter_grad",
+      [](const Exec &on, const Array &grad, const Array &inverse, const Array &ptr, bool mean, const Array &arg,
+         const Array &out) {
+        visit_features(grad.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          scatter_grad(on, grad.view<const F, 2>(), inverse.view<const int64_t, 1>(), ptr.view<const int64_t, 1>(),
+                       mean, arg.view<const int64_t, 2>(), out.view<F, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "scatter_mode",
+      [](const Exec &on, const Array &labels, const Array &order, const Array &ptr, const Array &scratch,
+         const Array &out) {
+        scatter_mode(on, labels.view<const int64_t, 1>(), segments_of(order, ptr), scratch.view<int64_t, 1>(),
+                     out.view<int64_t, 1>());
+      },
+      kNoGil);
+}
+
+}  // namespace
+
+void bind_clouds(py::module_ &m) {
+  bind_back_project(m);
+  bind_voxelize(m);
+  bind_scatter(m);
+}

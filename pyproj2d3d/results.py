@@ -1,0 +1,47 @@
+"""What do the operations hand back where one tensor does not say it? Clouds and voxels, as plain tensors with names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Pixels lifted to points; what :func:`back_project` returns."""
+
+    points: Tensor  # (M, 3) world, metres
+    features: Tensor | None  # (M, C), where maps were given
+    pixel: Tensor  # (M,) int32, v W + u within its image
+    ptr: Tensor | None  # (B + 1,) int64: image b made the rows from ptr[b] to ptr[b + 1]; None where pixels were chosen
+    valid: Tensor  # (M,) bool: False where a chosen pixel has no valid depth, and its point is NaN
+
+    def __len__(self) -> int:
+        """The number of points."""
+        return self.points.shape[0]
+
+    def __repr__(self) -> str:
+        channels = "none" if self.features is None else f"C={self.features.shape[1]}"
+        return f"PointCloud(M={len(self)}, features: {channels}, {self.points.dtype}, {self.points.device})"
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """Occupied voxels in the order of (batch, x, y, z); what :func:`voxelize` returns.
+
+    ``order[ptr[m] : ptr[m + 1]]`` are the points of voxel m, ascending.
+    """
+
+    coords: Tensor  # (M, 4) int32: batch, x, y, z
+    inverse: Tensor  # (N,) int64, the voxel of each point; -1 for a point that is not finite
+    counts: Tensor  # (M,) int64, points in each voxel
+    ptr: Tensor  # (M + 1,) int64
+    order: Tensor  # (N,) int64: the points voxel by voxel, then those in none
+
+    def __len__(self) -> int:
+        """The number of voxels."""
+        return self.coords.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Voxels(M={len(self)}, N={self.inverse.shape[0]}, {self.coords.device})"
