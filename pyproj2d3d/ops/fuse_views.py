@@ -194,12 +194,14 @@ def _fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    maps, ptr, point, pixel, _, ctx.maximum, _, *ctx.how = inputs
+    maps, ptr, point, pixel, _, ctx.maximum, ctx.track, *ctx.how = inputs
     ctx.save_for_backward(maps, ptr, point, pixel, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    if ctx.maximum and not ctx.track:
+        raise RuntimeError("pyproj2d3d: the maximum of fuse_views has a gradient only where track is True")
     maps, ptr, point, pixel, count, arg = ctx.saved_tensors
     of_row = (point, None, arg) if ctx.maximum else (point, count, None)
     return sample_grad(maps, None, ptr, pixel, grad, *of_row, *ctx.how)[0], *(None,) * 11

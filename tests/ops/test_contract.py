@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -232,10 +233,10 @@ class Recorder(TorchDispatchMode):
 def recorded_calls(device=CPU) -> list:
     """The calls that all cases, forward and backward, make of the registered operations."""
     with Recorder() as recorder:
+        scene = make_scene(20, 2, torch.float64, torch.float64, device, finite=True, cells=(3, 4))
+        whole = scene.depth.nan_to_num(1, 1).clamp(min=0.5)  # opcheck takes a NaN in a result for a difference
         for case in CASES:
-            arguments = case.arguments(
-                make_scene(20, 2, torch.float64, torch.float64, device, finite=True, cells=(3, 4))
-            )
+            arguments = case.arguments(replace(scene, depth=whole))
             case.call()(*arguments[0], **arguments[1])
             if case.differentiable:
                 gradients(case.call(), arguments)
@@ -251,6 +252,7 @@ def test_every_registered_operation_is_checked():
 
 
 WITHOUT_GRADIENT = ("visibility", "zbuffer_points", "voxelize", "scatter_mode")
+TRACK = {"fuse_views": 6, "scatter_extreme": 5}  # the argument without which a maximum has none
 
 
 # newer versions of opcheck look at .grad of tensors that are not leaves
@@ -264,6 +266,7 @@ def test_opcheck(device):
             continue
         seen.add(form)
         asks = not func._opname.endswith("_grad") and func._opname not in WITHOUT_GRADIENT
+        asks = asks and (func._opname not in TRACK or args[TRACK[func._opname]])
         plain = [
             a.detach().clone().requires_grad_(asks and a.is_floating_point()) if isinstance(a, torch.Tensor) else a
             for a in args
