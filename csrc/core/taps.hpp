@@ -88,14 +88,17 @@ template <class F, class U> struct Reader {
   }
 };
 
-/// Sum of f(c) over the channels in eight interleaved parts: a fixed order that the compiler can turn into vectors.
+/// Sum of f(c) over the channels in interleaved parts: a fixed order that the compiler can turn into vectors.
 template <class A, class Term> P2D3D_HD A sum_over_channels(int64_t channels, const Term &term) {
-  A part[8] = {};
+  constexpr int kParts = 16;
+  A part[kParts] = {};
   int64_t c = 0;
-  for (; c + 8 <= channels; c += 8)
-    for (int j = 0; j < 8; ++j) part[j] += term(c + j);
+  for (; c + kParts <= channels; c += kParts)
+    for (int j = 0; j < kParts; ++j) part[j] += term(c + j);
   for (int j = 0; c + j < channels; ++j) part[j] += term(c + j);
-  return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+  for (int half = kParts / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) part[j] += part[j + half];
+  return part[0];
 }
 
 /// One term of the above: the square of a channel.

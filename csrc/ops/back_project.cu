@@ -53,13 +53,17 @@ template <class T, class D> struct FillTile {  // the same tile again
     if (at == end.data[flat]) return;
     const DepthImage<T, D> image(images, b);
     const int n = image.tile_end(tile);
-    T p[kTile][3];
+    T u[kTile], v[kTile], p[kTile][3];
     bool valid[kTile];
+    int64_t column = tile * kTile % image.width, row = tile * kTile / image.width;
+    for (int j = 0; j < n; ++j) {
+      u[j] = T(column), v[j] = T(row);
+      if (++column == image.width) column = 0, ++row;
+    }
     for (int j = 0; j < n; ++j) {  // a loop of its own: the compiler turns it into vectors
-      const int32_t at_pixel = int32_t(tile * kTile + j);
-      const T z = image.z(at_pixel);
+      const T z = image.z(tile * kTile + j);
       valid[j] = positive_finite(z);
-      image.lifter.lift(image.u(at_pixel), image.v(at_pixel), z, p[j]);
+      image.lifter.lift(u[j], v[j], z, p[j]);
     }
     for (int j = 0; j < n; ++j) {
       if (!valid[j]) continue;

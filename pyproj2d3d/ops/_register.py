@@ -107,7 +107,8 @@ def sum_by_key(
     sorted by destination first, so that each destination has one worker. Negative keys are passed over. ``count``
     (n,) int64, filled with zeros, gets the number of rows of each destination.
     """
-    key, order = torch.sort(key.int() if n < 2**31 else key, stable=True)  # half the bits to sort
+    place = (key.int() if n < 2**31 - 1 else key) + 1  # half the bits to sort, and none that are negative
+    place, order = sort_keys(place, n + 1)
     out = empty(rows, n, rows.shape[1]).zero_()
-    native.sum_runs(on(rows), rows, row[order], key.long(), weight, mean, count, out)
+    native.sum_runs(on(rows), rows, row[order], place.long() - 1, weight, mean, count, out)
     return out

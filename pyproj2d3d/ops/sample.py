@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..camera import Matches
 from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_matches, check_tensor, image_size
-from ._register import contiguous, empty, native, on, register
+from ._register import contiguous, empty, native, on, register, sort_keys
 
 __all__ = ["channels_last", "check_cells", "check_maps", "norm_buffer", "sample", "sample_grad", "sample_rows"]
 
@@ -147,7 +147,7 @@ def _run_grad(
     native.sample_prepare(on(maps), *places, rule, *incoming, cell, norm, dot)
 
     # Sorted by map cell, each cell has one worker that gathers what was read from it.
-    cell, order = torch.sort(cell.int() if cells < 2**31 else cell, stable=True)
+    cell, order = sort_keys(cell.int() if cells < 2**31 - 1 else cell, cells + 1)
     start = torch.searchsorted(cell, torch.arange(cells + 1, dtype=cell.dtype, device=maps.device))
     views, channels, h, w = maps.shape
     grad_maps = empty(maps, views, h, w, channels)
