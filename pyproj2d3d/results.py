@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -42,6 +43,11 @@ class Voxels:
     def __len__(self) -> int:
         """The number of voxels."""
         return self.coords.shape[0]
+
+    def to(self, device: torch.device | str) -> Voxels:
+        """The same voxels on another device."""
+        parts = (self.coords, self.inverse, self.counts, self.ptr, self.order)
+        return Voxels(*(part.to(device) for part in parts))
 
     def __repr__(self) -> str:
         return f"Voxels(M={len(self)}, N={self.inverse.shape[0]}, {self.coords.device})"

@@ -47,8 +47,7 @@ def scatter(
     [2, -1]
     """
     check_choice("reduce", reduce, "mean", "sum", "max", "min", "mode", "first")
-    if not isinstance(voxels, Voxels):
-        raise TypeError(f"voxels must be Voxels, as voxelize returns them, got {type(voxels).__name__}")
+    _check_voxels(voxels)
     _check_features(features, voxels, reduce)
     if return_arg and reduce not in ("max", "min", "first"):
         raise ValueError(f"return_arg must be False with {reduce!r}: only 'max', 'min' and 'first' have one")
@@ -65,6 +64,25 @@ def scatter(
     track = return_arg or (torch.is_grad_enabled() and features.requires_grad)
     out, arg = _scatter_extreme(features, order, ptr, inverse, reduce == "max", track)
     return (out, arg) if return_arg else out
+
+
+def _check_voxels(voxels: Voxels) -> None:
+    """They may have been made by hand: on the CPU, where that costs no synchronisation, every index is looked at."""
+    if not isinstance(voxels, Voxels):
+        raise TypeError(f"voxels must be Voxels, as voxelize returns them, got {type(voxels).__name__}")
+    n, m = voxels.inverse.shape[0], voxels.coords.shape[0]
+    for name, length in (("inverse", n), ("order", n), ("ptr", m + 1)):
+        check_tensor(f"voxels.{name}", getattr(voxels, name), (torch.int64,), length)
+        check_device(f"voxels.{name}", getattr(voxels, name), "voxels.coords", voxels.coords)
+    if voxels.ptr.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    first, last = voxels.ptr[[0, -1]].tolist()
+    if first != 0 or last > n or bool((voxels.ptr.diff() < 1).any()):
+        raise ValueError(f"voxels.ptr must ascend from 0 to at most {n}, by at least 1, got {voxels.ptr.tolist()[:9]}")
+    for name, lowest, highest in (("inverse", -1, m - 1), ("order", 0, n - 1)):
+        low, high = (int(i) for i in getattr(voxels, name).aminmax()) if n else (lowest, highest)
+        if low < lowest or high > highest:
+            raise ValueError(f"voxels.{name} must be within {lowest} and {highest}, got {low} to {high}")
 
 
 def _check_features(features: Tensor, voxels: Voxels, reduce: str) -> None:
