@@ -27,20 +27,20 @@ struct BFloat16 {
 struct Half {
   uint16_t bits;
 
-  // Both ways rescale by a power of two, which floats do exactly, so that subnormals need no case of their own.
+  // Both ways rescale by a power of two, which floats do exactly, so that subnormals need no case of their own. Every
+  // case is computed and one is selected, of signed numbers: that becomes vectors on every instruction set.
   P2D3D_HD operator float() const {
-    const uint32_t magnitude = uint32_t(bits & 0x7fffu) << 13, sign = uint32_t(bits & 0x8000u) << 16;
-    uint32_t b = bit_cast<uint32_t>(bit_cast<float>(magnitude) * bit_cast<float>(0x77800000u));  // 2^112
-    if (magnitude >= 0x0f800000u) b = magnitude | 0x7f800000u;                                   // infinity, NaN
-    return bit_cast<float>(b | sign);
+    const int32_t magnitude = int32_t(bits & 0x7fff) << 13, sign = int32_t(uint32_t(bits & 0x8000) << 16);
+    const int32_t finite = bit_cast<int32_t>(bit_cast<float>(magnitude) * bit_cast<float>(0x77800000));  // 2^112
+    return bit_cast<float>((magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : finite) | sign);
   }
   P2D3D_HD static Half from(float x) {  // to nearest, ties to even
-    const uint32_t b = bit_cast<uint32_t>(x), sign = (b >> 16) & 0x8000u, a = b & 0x7fffffffu;
-    uint32_t h;
-    if (a > 0x7f800000u) h = 0x7e00u;
-    else if (a >= 0x477ff000u) h = 0x7c00u;                                                     // 65520 and up
-    else if (a < 0x38800000u) h = bit_cast<uint32_t>(bit_cast<float>(a) + 0.5f) - 0x3f000000u;  // subnormal
-    else h = (a + 0xc8000fffu + ((a >> 13) & 1u)) >> 13;                                        // (15 - 127) << 23
+    const int32_t b = bit_cast<int32_t>(x), sign = (b >> 16) & 0x8000, a = b & 0x7fffffff;
+    const int32_t normal = ((a - 0x38000000) + 0xfff + ((a >> 13) & 1)) >> 13;  // (127 - 15) << 23
+    const int32_t subnormal = bit_cast<int32_t>(bit_cast<float>(a) + 0.5f) - 0x3f000000;
+    int32_t h = a < 0x38800000 ? subnormal : normal;
+    h = a >= 0x477ff000 ? 0x7c00 : h;  // 65520 and up
+    h = a > 0x7f800000 ? 0x7e00 : h;   // NaN
     return {uint16_t(h | sign)};
   }
 };

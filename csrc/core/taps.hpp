@@ -1,6 +1,8 @@
 #pragma once
 // Where does a pixel read a map? The four cells around it and their weights, for sample and fuse_views alike.
 
+#include <type_traits>
+
 #include "core/lanes.hpp"
 #include "core/pinhole.hpp"
 #include "ops.hpp"
@@ -14,14 +16,21 @@ template <class A> struct Taps {
 
   P2D3D_HD bool inside() const { return cell[0] >= 0; }
 
+  /// Four cells are read, not one: to be asked outside of loops, each with a value() of its own.
+  P2D3D_HD bool bilinear() const { return cell[1] >= 0; }
+
   /// Channel c of the row that is read.
-  template <class F> P2D3D_HD A value(const View<const F, 4> &maps, int64_t c) const {
+  template <class F, class Bilinear> P2D3D_HD A value(Bilinear, const View<const F, 4> &maps, int64_t c) const {
     const int64_t channels = maps.shape[3];
     const A a = A(maps.data[cell[0] * channels + c]);
-    if (cell[1] < 0) return weight[0] * a;
-    return ((weight[0] * a + weight[1] * A(maps.data[cell[1] * channels + c])) +
-            weight[2] * A(maps.data[cell[2] * channels + c])) +
-           weight[3] * A(maps.data[cell[3] * channels + c]);
+    if constexpr (!Bilinear::value) return weight[0] * a;
+    else
+      return ((weight[0] * a + weight[1] * A(maps.data[cell[1] * channels + c])) +
+              weight[2] * A(maps.data[cell[2] * channels + c])) +
+             weight[3] * A(maps.data[cell[3] * channels + c]);
+  }
+  template <class F> P2D3D_HD A value(const View<const F, 4> &maps, int64_t c) const {
+    return bilinear() ? value(std::true_type(), maps, c) : value(std::false_type(), maps, c);
   }
 };
 
@@ -101,22 +110,28 @@ template <class A, class Term> P2D3D_HD A sum_over_channels(int64_t channels, co
   return part[0];
 }
 
-/// One term of the above: the square of a channel.
-template <class F> struct SquareOf {
-  const View<const F, 4> &maps;
-  const Taps<acc_t<F>> &taps;
-  P2D3D_HD acc_t<F> operator()(int64_t c) const {
-    const acc_t<F> x = taps.value(maps, c);
-    return x * x;
-  }
-};
-
 template <class A> P2D3D_HD A root(A x) {
 #ifdef __CUDA_ARCH__
   return sqrt(x);
 #else
   return sizeof(A) == 4 ? A(__builtin_sqrtf(float(x))) : A(__builtin_sqrt(double(x)));
 #endif
+}
+
+/// One term of the above: the square of a channel.
+template <class F, class Bilinear> struct SquareOf {
+  const View<const F, 4> &maps;
+  const Taps<acc_t<F>> &taps;
+  P2D3D_HD acc_t<F> operator()(int64_t c) const {
+    const acc_t<F> x = taps.value(Bilinear(), maps, c);
+    return x * x;
+  }
+};
+
+template <class F> P2D3D_HD acc_t<F> length_of_row(const View<const F, 4> &maps, const Taps<acc_t<F>> &taps) {
+  using A = acc_t<F>;
+  if (taps.bilinear()) return root(sum_over_channels<A>(maps.shape[3], SquareOf<F, std::true_type>{maps, taps}));
+  return root(sum_over_channels<A>(maps.shape[3], SquareOf<F, std::false_type>{maps, taps}));
 }
 
 constexpr double kSmallestNorm = 1e-12;
@@ -128,7 +143,7 @@ template <class F, class U> struct NormOfRow {  // one place
     using A = acc_t<F>;
     const Taps<A> taps = reader.taps(i);
     A length = 0;
-    if (taps.inside()) length = root(sum_over_channels<A>(reader.maps.shape[3], SquareOf<F>{reader.maps, taps}));
+    if (taps.inside()) length = length_of_row(reader.maps, taps);
     norm(i) = length < A(kSmallestNorm) ? A(kSmallestNorm) : length;  // NaN stays
   }
 };

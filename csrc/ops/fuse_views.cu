@@ -47,14 +47,20 @@ template <class F, int W> struct FuseTile {
     for (int k = 0; k < 4 && norm; ++k) taps.weight[k] /= norm(i);
     A *to = fused.data + n * channels + first;
     int32_t *from = arg ? arg.data + n * channels + first : nullptr;
+    if (taps.bilinear()) add(std::true_type(), taps, view, first, width, seen, to, from);
+    else add(std::false_type(), taps, view, first, width, seen, to, from);
+  }
+  template <class Bilinear>
+  P2D3D_HD void add(Bilinear rule, const Taps<A> &taps, int64_t view, int64_t first, int width, int32_t seen, A *to,
+                    int32_t *from) const {
     if (seen == 0) {
-      P2D3D_FOR_CHANNELS(c, W, width) to[c] = taps.value(reader.maps, first + c);
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] = taps.value(rule, reader.maps, first + c);
       P2D3D_FOR_CHANNELS(c, W, from ? width : 0) from[c] = int32_t(view);
     } else if (!maximum) {
-      P2D3D_FOR_CHANNELS(c, W, width) to[c] += taps.value(reader.maps, first + c);
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] += taps.value(rule, reader.maps, first + c);
     } else {
       P2D3D_FOR_CHANNELS(c, W, width) {
-        const A x = taps.value(reader.maps, first + c);
+        const A x = taps.value(rule, reader.maps, first + c);
         if (!(x > to[c] || x != x)) continue;  // NaN stays
         to[c] = x;
         if (from) from[c] = int32_t(view);

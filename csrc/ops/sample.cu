@@ -9,16 +9,25 @@ template <class F, class U, int W> struct SampleRow {  // one piece of one row
 
   P2D3D_HD void operator()(int64_t i, int64_t lane) const {
     using A = acc_t<F>;
-    const int64_t channels = out.shape[1], first = lane * W;
-    const int width = lane_end<W>(channels, lane);
+    const int64_t first = lane * W;
+    const int width = lane_end<W>(out.shape[1], lane);
     const Taps<A> taps = reader.taps(i);
-    F *to = out.data + i * channels + first;
+    F *to = out.data + i * out.shape[1] + first;
     if (!taps.inside()) {
       P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(A(0));
-    } else if (norm) {
-      P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(taps.value(reader.maps, first + c) / norm(i));
+    } else if (taps.bilinear()) {
+      read(std::true_type(), taps, i, first, width, to);
     } else {
-      P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(taps.value(reader.maps, first + c));
+      read(std::false_type(), taps, i, first, width, to);
+    }
+  }
+  template <class Bilinear>
+  P2D3D_HD void read(Bilinear rule, const Taps<acc_t<F>> &taps, int64_t i, int64_t first, int width, F *to) const {
+    if (norm) {
+      const acc_t<F> length = norm(i);
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(taps.value(rule, reader.maps, first + c) / length);
+    } else {
+      P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(taps.value(rule, reader.maps, first + c));
     }
   }
 };

@@ -70,7 +70,7 @@ template <class F, class U> struct Prepare {  // one place
     cell(i) = taps.inside() ? taps.cell[0] : maps.shape[0] * maps.shape[1] * maps.shape[2];
     if (!norm) return;
     A length = 0, product = 0;
-    if (taps.inside()) length = root(sum_over_channels<A>(maps.shape[3], SquareOf<F>{maps, taps}));
+    if (taps.inside()) length = length_of_row(maps, taps);
     if (length < A(kSmallestNorm)) {
       length = A(kSmallestNorm);  // a constant: the row is x / 1e-12
     } else {
