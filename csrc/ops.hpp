@@ -165,8 +165,8 @@ constexpr int64_t kLastBatch = 2147483646;
 int64_t voxelize_blocks(const Exec &on, int64_t n);
 /// box (blocks, 6): the minima of x, y, z, -x, -y, -z over the finite points of a block; infinite where there is none.
 template <class T> void voxelize_box(const Exec &on, VoxelGrid<T> grid, View<T, 2> box);
-/// extent (8) in cells, the lowest b, x, y, z and their lengths, 0 where there is no point or one is beyond int32. box
-/// (6) is the minimum over all blocks, batches (2) the lowest and highest batch.
+/// extent (8) in cells: the lowest b, x, y, z, and the lengths, 0 along an axis that is beyond int32 and 1 where no
+/// point is finite. box (6) is the minimum over all blocks, batches (2) the lowest and highest batch, or null.
 template <class T>
 void voxelize_extent(const Exec &on, VoxelGrid<T> grid, View<const T, 1> box, View<const int64_t, 1> batches,
                      View<int64_t, 1> extent);
@@ -178,7 +178,8 @@ void voxelize_keys(const Exec &on, VoxelGrid<T> grid, View<const int64_t, 1> ext
 /// points.
 template <class K>
 void voxelize_count(const Exec &on, View<const K, 1> key, View<const int64_t, 1> valid, View<int64_t, 1> count);
-/// The voxels: coords (M, 4), inverse (N), ptr (M + 1). end (blocks): inclusive running sum of count.
+/// The voxels: coords (M, 4), inverse (N), ptr (M + 1), of at least one point. end (blocks): inclusive running sum of
+/// count.
 template <class T, class K>
 void voxelize_fill(const Exec &on, VoxelGrid<T> grid, View<const K, 1> key, View<const int64_t, 1> order,
                    View<const int64_t, 1> valid, View<const int64_t, 1> end, View<int32_t, 2> coords,

@@ -5,6 +5,7 @@ Conventions: :mod:`pyproj2d3d.camera`. Every operation again in plain torch: :mo
 
 from importlib.metadata import version as _version
 
+from .cache import CachedFrame, FeatureCache, build_caches
 from .camera import Camera, Matches
 from .data.mesh import render_depth
 from .ops.back_project import back_project
@@ -20,12 +21,15 @@ from .results import PointCloud, Voxels
 
 __version__ = _version("pyproj2d3d")
 __all__ = [
+    "CachedFrame",
     "Camera",
+    "FeatureCache",
     "Matches",
     "PointCloud",
     "ViewFuser",
     "Voxels",
     "back_project",
+    "build_caches",
     "fuse_views",
     "project",
     "render_depth",

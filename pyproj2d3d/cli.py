@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     demo = commands.add_parser(
         "demo",
-        help="match, splat, sample and fuse posed RGB-D frames, and write an HTML report",
+        help="lift, match, fuse and voxelize posed RGB-D frames; write an HTML report and a feature cache",
         description="Finds the pixels that see each point, with and without the depth filter, carries features both "
         "ways, and leaves one self-contained report.html.",
     )
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         metavar="DIR",
         default=Path("demo_report"),
-        help="where report.html goes (default: ./demo_report)",
+        help="where report.html and features.safetensors go (default: ./demo_report)",
     )
     demo.set_defaults(run=_demo)
 

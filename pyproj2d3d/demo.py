@@ -15,37 +15,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import Camera, Matches, ViewFuser, project, sample, splat, visibility, zbuffer
-from .report import (
-    CloudView,
-    FrameCounts,
-    FramePictures,
-    Report,
-    depth_colors,
-    label_colors,
-    scale_colors,
-    write_report,
-)
+from . import FeatureCache, Matches, ViewFuser, project, sample, splat, visibility, voxelize, zbuffer
+from .demo_cache import FILE, Kept, cache_facts, choose_pixels, dimmed, kept_picture, kept_pixels, write_cache
+from .demo_clouds import MOST_POINTS, Cloud, ThinnedCloud, VoxelGrid, lift, share_camera, spacing, thin
+from .report import FrameCounts, FramePictures, Report, VoxelCounts, write_report
+from .report_3d import CloudView, VoxelView
+from .report_colors import depth_colors, label_colors, scale_colors
 
 if TYPE_CHECKING:
     from .data import Frame, Scene
 
-MOST_POINTS = 200_000  # of a lifted cloud, and in the report's 3D view
 SHOWN_FRAMES = 6
+
+Images = tuple["Frame", Tensor, Tensor, Tensor | None]  # with depth (H, W), colour (H, W, 3) and labels (H, W)
 
 
 class DemoError(Exception):
     """The demo's input or output folder cannot be used; the message is one line for the user."""
-
-
-@dataclass
-class Cloud:
-    """The points that the frames are matched with."""
-
-    points: Tensor  # (N, 3) float32, world
-    colors: Tensor | None  # (N, 3) uint8
-    labels: Tensor | None  # (N,) int64
-    origin: str  # a sentence for the report
 
 
 @dataclass
@@ -72,12 +58,13 @@ class Stopwatch:
 
 
 def demo(data: str | Path | None = None, out: str | Path = "demo_report", *, frames: int = 24) -> Path:
-    """Match, splat, sample and fuse every frame of a posed RGB-D folder; returns the path of the report.
+    """Lift, match, splat, sample and fuse every frame of a posed RGB-D folder; returns the path of the report.
 
     Args:
         data: a folder that :func:`pyproj2d3d.data.posed_folder.read_posed_folder` reads. None: a synthetic room is
             written to a temporary folder and read back.
-        out: the folder for ``report.html``, made where it is missing.
+        out: the folder for ``report.html`` and for ``features.safetensors``, a feature cache of the fused colours; made
+            where it is missing.
         frames: how many of the synthetic room.
 
     Raises:
@@ -113,15 +100,16 @@ def _writable_folder(folder: Path) -> Path:
 
 def _run(scene: Scene, name: str, path: Path, clock: Stopwatch) -> Path:
     skipped = list(scene.skipped)
-    cloud = _cloud(scene, skipped, clock)
-    fused, counts = _match_and_fuse(scene, cloud, skipped, clock)
+    cloud, grid = _lift(scene, skipped, clock)
+    fused, counts, kept = _match_and_fuse(scene, cloud, skipped, clock)
     if not counts:
         raise DemoError(f"{name}: none of {len(scene.frames)} frames can be read: {skipped[-1]}")
+    cache = _cached(path.with_name(FILE), kept, fused.filtered, clock)
     readable = {row.name: row for row in counts}
     shown = _spread([frame for frame in scene.frames if frame.name in readable])
     pictures = [
-        _pictures(frame, depth, image, readable[frame.name], cloud, fused, clock)
-        for frame, depth, image in _read(tqdm(shown, "draw", disable=None), skipped, clock)
+        _pictures(frame, depth, image, readable[frame.name], cloud, fused, cache, clock)
+        for frame, depth, image, _ in _read(tqdm(shown, "draw", disable=None), skipped, clock)
     ]
     with clock("thin the cloud for the 3D view"):
         view = _cloud_view(scene, cloud, fused)
@@ -133,6 +121,9 @@ def _run(scene: Scene, name: str, path: Path, clock: Stopwatch) -> Path:
         frames=counts,
         pictures=pictures,
         cloud=view,
+        voxels=VoxelView(grid.size, grid.centers, grid.seen_from, grid.colors, grid.counts),
+        voxel_counts=_voxel_counts(cloud, grid, clock),
+        cache=cache_facts(cache, kept),
         seconds=clock.seconds,
         skipped=skipped,
         machine=f"torch {torch.__version__} on the CPU, {torch.get_num_threads()} threads.",
@@ -142,17 +133,28 @@ def _run(scene: Scene, name: str, path: Path, clock: Stopwatch) -> Path:
     return path
 
 
-def _read(frames: Iterable[Frame], skipped: list[str], clock: Stopwatch) -> Iterator[tuple[Frame, Tensor, Tensor]]:
-    """Frames with their depth (H, W) and colour (H, W, 3); one that cannot be read is noted and left out."""
+def _cached(path: Path, kept: list[Kept], features: Tensor, clock: Stopwatch) -> FeatureCache:
+    """The features of the kept pixels, written to disk and read back from there."""
+    try:
+        with clock("write the feature cache"):
+            write_cache(path, kept, features)
+        with clock("read the feature cache"):
+            return FeatureCache.open(path)
+    except OSError as error:
+        raise DemoError(f"cannot write to {path.parent}: {error}") from error
+
+
+def _read(frames: Iterable[Frame], skipped: list[str], clock: Stopwatch) -> Iterator[Images]:
+    """Frames with their images; a frame that has one that cannot be read is noted and left out."""
     for frame in frames:
         try:
             with clock("read the images"):
-                depth, image = frame.depth(), frame.color()
+                images = frame.depth(), frame.color(), frame.labels()
         except (OSError, ValueError) as error:
             if str(error) not in skipped:  # the frames are read more than once
                 skipped.append(str(error))
             continue
-        yield frame, depth, image
+        yield frame, *images
 
 
 def _spread(frames: list[Frame]) -> list[Frame]:
@@ -160,72 +162,32 @@ def _spread(frames: list[Frame]) -> list[Frame]:
     return [frames[i] for i in chosen.tolist()]
 
 
-# The cloud -----------------------------------------------------------------------------------------------------------
+# Lifting, matching and fusing ----------------------------------------------------------------------------------------
 
 
-def _cloud(scene: Scene, skipped: list[str], clock: Stopwatch) -> Cloud:
-    if scene.points is not None:
-        return Cloud(scene.points, scene.colors, scene.labels, "The points come with the data.")
-    points, colors, labels = torch.empty(0, 3), torch.empty(0, 3, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-    voxel = 0.01
-    for frame, depth, image in _read(tqdm(scene.frames, "lift depth to points", disable=None), skipped, clock):
+def _lift(scene: Scene, skipped: list[str], clock: Stopwatch) -> tuple[Cloud, VoxelGrid]:
+    """The points that the frames will be matched with, and what all frames saw, in voxels."""
+    grid, thinned = VoxelGrid(), ThinnedCloud()
+    for frame, depth, image, labels in _read(tqdm(scene.frames, "lift", disable=None), skipped, clock):
         with clock("lift depth to points"):
-            lifted = lift(depth, frame.camera, frame.depth_scale)
-            at = visibility(lifted, frame.color_camera)  # a pixel of the colour image for each point, where it has one
-            lifted, pixel = lifted[at.point.long()], at.pixel.long()
-            marked = frame.labels()
-            known = torch.full_like(pixel, -1) if marked is None else marked.flatten()[pixel]
-            points, labels = torch.cat((points, lifted)), torch.cat((labels, known))
-            colors = torch.cat((colors, image.flatten(0, 1)[pixel]))
-            while len(keep := first_in_voxel(points, voxel)) > MOST_POINTS:
-                voxel *= 1.1
-            points, colors, labels = points[keep], colors[keep], labels[keep]
-    origin = f"The depth images lifted to points, one point kept in each voxel of {100 * voxel:.1f} cm."
-    return Cloud(points, colors, labels if bool((labels >= 0).any()) else None, origin)
-
-
-def lift(depth: Tensor, camera: Camera, depth_scale: float, step: int = 2) -> Tensor:
-    """Every step-th row and column of a depth image as points: (M, 3) float32, world."""
-    height, width = depth.shape
-    v, u = torch.meshgrid(torch.arange(0, height, step), torch.arange(0, width, step), indexing="ij")
-    value = depth.to(torch.int32)[::step, ::step]
-    valid = (value > 0) & (value < 65535)
-    u, v, z = u[valid], v[valid], value[valid].double() / depth_scale
-    k, world_from_camera = camera.intrinsics[0].double(), camera.world_from_camera[0].double()
-    in_camera = torch.stack(((u - k[0, 2]) / k[0, 0] * z, (v - k[1, 2]) / k[1, 1] * z, z), dim=-1)  # (M, 3)
-    in_world = in_camera @ world_from_camera[:3, :3].T + world_from_camera[:3, 3]
-    return in_world.float()
-
-
-def first_in_voxel(points: Tensor, size: float) -> Tensor:
-    """The lowest point of every occupied voxel, in the order of the voxels."""
-    cell = torch.floor(points.double() / size).long()
-    cell -= cell.amin(0) if len(cell) else 0
-    extent = cell.amax(0) + 1 if len(cell) else cell.new_ones(3)
-    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
-    voxels, voxel_of_point = key.unique(return_inverse=True)
-    first = torch.full_like(voxels, len(points))
-    return first.scatter_reduce_(0, voxel_of_point, torch.arange(len(points)), "amin")
-
-
-def spacing(points: Tensor) -> float:
-    """Metres from a point to its neighbours, about, on surfaces that the points cover evenly."""
-    if len(points) < 2:
-        return 0.01
-    coarse = float((points.amax(0) - points.amin(0)).norm()) / 100 or 0.01
-    return coarse * math.sqrt(len(first_in_voxel(points, coarse)) / len(points))
-
-
-# Matching and fusing -------------------------------------------------------------------------------------------------
+            lifted = lift(frame, depth, image, labels)
+        with clock("gather the frames in voxels"):
+            grid.add(lifted)
+        if scene.points is None:
+            with clock("thin the lifted points"):
+                thinned.add(lifted)
+    if scene.points is None:
+        return thinned.result(), grid
+    return Cloud(scene.points, scene.colors, scene.labels, "The points come with the data."), grid
 
 
 def _match_and_fuse(
     scene: Scene, cloud: Cloud, skipped: list[str], clock: Stopwatch
-) -> tuple[Fused, list[FrameCounts]]:
+) -> tuple[Fused, list[FrameCounts], list[Kept]]:
     points, n = cloud.points, len(cloud.points)
     filtered, unfiltered, cameras = ViewFuser(n, 3), ViewFuser(n, 3), ViewFuser(n, 3)
-    counts = []
-    for frame, depth, image in _read(tqdm(scene.frames, "match and fuse", disable=None), skipped, clock):
+    counts, kept = [], []
+    for frame, depth, image, labels in _read(tqdm(scene.frames, "match and fuse", disable=None), skipped, clock):
         inside, seen = match(points, frame, depth, clock)
         pixels, size = _as_map(image), frame.color_camera.size
         with clock("sample colours at the matches"):
@@ -235,12 +197,13 @@ def _match_and_fuse(
             filtered.add(pixels, seen, size)
             position = frame.camera.world_from_camera[0, :3, 3].float().view(1, 3, 1, 1)
             cameras.add(position, seen, size)  # a map of one pixel is a constant
-        labels = frame.labels()
+        with clock("choose the pixels of the cache"):
+            kept.append(choose_pixels(frame.name, frame.color_camera, project(points, frame.color_camera), seen))
         agreement = [_label_agreement(labels, m, cloud.labels) for m in (inside, seen)]
         counts.append(FrameCounts(frame.name, len(inside.point), len(seen.point), difference, agreement))
     with clock("fuse colours over the frames"):
         (mean, views), (mean_unfiltered, _), (seen_from, _) = filtered.result(), unfiltered.result(), cameras.result()
-    return Fused(mean, mean_unfiltered, seen_from, views), counts
+    return Fused(mean, mean_unfiltered, seen_from, views), counts, kept
 
 
 def match(points: Tensor, frame: Frame, depth: Tensor, clock: Stopwatch) -> tuple[Matches, Matches]:
@@ -255,11 +218,9 @@ def match(points: Tensor, frame: Frame, depth: Tensor, clock: Stopwatch) -> tupl
 
 def _in_color_image(points: Tensor, matches: Matches, frame: Frame) -> Matches:
     """The depth sensor decides what is seen; the colour camera may have other intrinsics, size and pose."""
-    depth_camera, camera = frame.camera, frame.color_camera
-    if depth_camera.size == camera.size and all(
-        torch.equal(getattr(depth_camera, part), getattr(camera, part)) for part in ("intrinsics", "world_from_camera")
-    ):
+    if share_camera(frame):
         return matches
+    camera = frame.color_camera
     at = visibility(points[matches.point.long()], camera)
     return Matches(at.ptr, matches.point[at.point.long()], at.pixel, len(points), camera.size)
 
@@ -290,7 +251,14 @@ def _as_map(image: Tensor) -> Tensor:
 
 
 def _pictures(
-    frame: Frame, depth: Tensor, image: Tensor, counts: FrameCounts, cloud: Cloud, fused: Fused, clock: Stopwatch
+    frame: Frame,
+    depth: Tensor,
+    image: Tensor,
+    counts: FrameCounts,
+    cloud: Cloud,
+    fused: Fused,
+    cache: FeatureCache,
+    clock: Stopwatch,
 ) -> FramePictures:
     inside, seen = match(cloud.points, frame, depth, Stopwatch())  # timed before
     size = frame.color_camera.size
@@ -316,7 +284,11 @@ def _pictures(
         radius = max(1, round(across / 3))  # smaller, so that what lies behind remains visible between the dots
         unfiltered, filtered = (_scatter_plot(image, uvz, m, looks, radius) for m in (inside, seen))
         depth_picture = depth_colors(readings, near, far)
-    return FramePictures(counts, image, depth_picture, (near, far), unfiltered, filtered, splatted)
+    plain = kept_pixels(uvz, size, seen, radius=0)  # (h, w), as if the cache had been made without dilation
+    with clock("read the feature cache"):
+        dilated = cache[frame.name].dense()
+    kept = [kept_picture(image, *part) for part in ((splat(fused.filtered, plain[None])[0], plain >= 0), dilated)]
+    return FramePictures(counts, image, depth_picture, (near, far), unfiltered, filtered, splatted, kept)
 
 
 def _scatter_plot(image: Tensor, uvz: Tensor, matches: Matches, colors: Tensor, radius: int) -> Tensor:
@@ -325,8 +297,7 @@ def _scatter_plot(image: Tensor, uvz: Tensor, matches: Matches, colors: Tensor, 
     shuffled = torch.stack((uvz[..., 0], uvz[..., 1], order[None]), dim=-1)
     index, _ = zbuffer(shuffled, image.shape[:2], radius=radius, matches=matches)
     dots = splat(colors.float(), index)[0].permute(1, 2, 0)  # (H, W, 3)
-    grey = 0.3 * image.float().mean(-1, keepdim=True)
-    return torch.where(index[0, ..., None] >= 0, dots, grey).to(torch.uint8)
+    return torch.where(index[0, ..., None] >= 0, dots, dimmed(image)).to(torch.uint8)
 
 
 def _metres(depth: Tensor, depth_scale: float) -> Tensor:
@@ -336,10 +307,8 @@ def _metres(depth: Tensor, depth_scale: float) -> Tensor:
 
 def _cloud_view(scene: Scene, cloud: Cloud, fused: Fused) -> CloudView:
     keep = (fused.views > 0).nonzero()[:, 0]
-    voxel, all_seen = 0.01, cloud.points[keep]
-    while len(keep) > MOST_POINTS:
-        keep = (fused.views > 0).nonzero()[:, 0][first_in_voxel(all_seen, voxel)]
-        voxel *= 1.1
+    if len(keep) > MOST_POINTS:
+        keep = keep[thin(cloud.points[keep], 0.01, MOST_POINTS)[0]]
     colorings = {"with the depth filter": fused.filtered[keep], "without it": fused.unfiltered[keep]}
     if cloud.labels is not None:
         colorings["labels"] = label_colors(cloud.labels[keep])
@@ -351,10 +320,24 @@ def _cloud_view(scene: Scene, cloud: Cloud, fused: Fused) -> CloudView:
     return CloudView(cloud.points[keep], fused.seen_from[keep], colorings, poses.float(), spacing(cloud.points[keep]))
 
 
+def _voxel_counts(cloud: Cloud, grid: VoxelGrid, clock: Stopwatch) -> list[VoxelCounts]:
+    with clock("voxelize the cloud"):
+        counts = {
+            "every pixel of all frames, lifted": grid.counts,
+            "the points that the frames are matched with": voxelize(cloud.points, grid.size).counts,
+        }
+    return [VoxelCounts(name, int(n.sum()), len(n), int(n.max()) if len(n) else 0) for name, n in counts.items()]
+
+
 def _print_summary(report: Report, path: Path) -> None:
     for line in report.skipped:
         print(f"skipped: {line}")
     print(f"{report.name}: {len(report.frames)} frames, {report.points:,} points, {sum(report.seconds.values()):.1f} s")
     print(f"A point falls into a picture {report.inside:,} times and is seen {report.seen:,} times: ", end="")
     print(f"the depth filter removes {report.removed}.")
+    lifted, edge = report.voxel_counts[0], 100 * report.voxels.size
+    print(f"{lifted.points:,} pixels lifted to points lie in {lifted.voxels:,} voxels of {edge:g} cm.")
+    file, (plain, dilated) = path.with_name(report.cache.file), report.cache.mean_coverage
+    print(f"{file} covers {dilated:.1%} of every {report.cache.stride}th row and column, ", end="")
+    print(f"{plain:.1%} without dilation.")
     print(f"Open {path}")

@@ -1,4 +1,4 @@
-"""How are the demo's findings shown? As one HTML file that needs nothing else: the cloud in 3D over its picture."""
+"""What does a run of the demo look like? One page: pictures, counts, times, the cloud in 3D over its picture."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import base64
 import html
 import io
 import json
-import math
 import re
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from . import Camera, project, splat, zbuffer
-
-PICTURE_SIZE = (720, 1280)  # of the cloud's picture; the 3D view has the same shape
-VIEW_ANGLE = math.radians(45)  # vertical
-ELEVATION = math.radians(35)  # of the first viewpoint
+from .report_3d import (
+    CloudView,
+    VoxelView,
+    cloud_picture,
+    count_colors,
+    packed_cloud,
+    packed_voxels,
+    viewpoint_of,
+    voxel_pictures,
+)
+from .report_colors import scale_colors
 
 
 @dataclass
@@ -44,17 +49,37 @@ class FramePictures:
     unfiltered: Tensor
     filtered: Tensor
     splatted: Tensor
+    kept: list[Tensor]  # the pixels that a cache covers, [without, with] dilation
 
 
 @dataclass
-class CloudView:
-    """The fused cloud, thin enough to be looked at."""
+class VoxelCounts:
+    """A cloud counted in voxels."""
 
-    points: Tensor  # (N, 3) float32, world
-    seen_from: Tensor  # (N, 3) float32, mean position of the cameras that see the point
-    colorings: dict[str, Tensor]  # each (N, 3), 0 to 255; the first is shown first
-    world_from_camera: Tensor  # (V, 4, 4) float32, of all frames: they say where up is
-    spacing: float  # metres between neighbours, about
+    cloud: str  # which
+    points: int
+    voxels: int
+    most: int  # points in one voxel
+
+
+@dataclass
+class CacheFacts:
+    """What was written, and read back; a list of coverages is [without, with] dilation, each from 0 to 1."""
+
+    file: str
+    stride: int
+    radius: int
+    channels: int
+    dtype: str
+    rows: int
+    size: int  # bytes
+    dense_size: int  # bytes, of the same features at every pixel of every frame
+    coverage: dict[str, list[float]]  # by frame
+
+    @property
+    def mean_coverage(self) -> list[float]:
+        """Over the frames."""
+        return torch.tensor(list(self.coverage.values())).double().view(-1, 2).mean(0).tolist()
 
 
 @dataclass
@@ -68,6 +93,9 @@ class Report:
     frames: list[FrameCounts]
     pictures: list[FramePictures]
     cloud: CloudView
+    voxels: VoxelView
+    voxel_counts: list[VoxelCounts]
+    cache: CacheFacts
     seconds: dict[str, float]  # by step
     skipped: list[str]  # frames left out, a line each
     machine: str
@@ -88,159 +116,77 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page."""
-    payload, shape, picture = _packed_cloud(report.cloud)
+    viewpoint, voxels = viewpoint_of(report.cloud), report.voxels
+    points, shape = packed_cloud(report.cloud, viewpoint)
+    cubes, shape["voxels"] = packed_voxels(voxels, viewpoint)
+    pictures = voxel_pictures(voxels, [voxels.colors, count_colors(voxels.counts)], viewpoint)
     labelled = any(frame.label_agreement[1] is not None for frame in report.frames)
     parts = {
         "name": html.escape(report.name),
         "tiles": _tiles(report),
         "origin": html.escape(report.cloud_origin),
         "unseen": _unseen(report),
-        "picture": picture,
-        "colorings": _coloring_buttons(list(report.cloud.colorings)),
+        "picture": _data_url(cloud_picture(report.cloud, viewpoint)),
+        "colorings": _coloring_buttons([*report.cloud.colorings, f"voxels of {_edge(voxels)}"]),
+        "edge": _edge(voxels),
+        "voxel_figures": _voxel_figures(pictures, int(voxels.counts.amax()) if len(voxels.counts) else 0),
+        "voxel_counts": _voxel_table(report.voxel_counts),
         "dots": "the label of the point" if labelled else "its distance, in the colours of the depth picture",
         "frames": "".join(_figures(pictures) for pictures in report.pictures),
+        "cache_tiles": _cache_tiles(report.cache),
+        "file": html.escape(report.cache.file),
+        "stride": str(report.cache.stride),
+        "square": str(2 * report.cache.radius + 1),
+        "kept": "".join(_kept_figures(pictures, report.cache) for pictures in report.pictures),
         "measures": _measures(report),
         "counts": _count_table(report),
         "timings": _timing_table(report),
         "skipped": _skipped(report.skipped),
         "machine": html.escape(report.machine),
         "shape": json.dumps(shape),
-        "payload": payload,
+        "points": points,
+        "cubes": cubes,
         "scale": ", ".join(f"rgb({r} {g} {b})" for r, g, b in scale_colors(torch.linspace(0, 1, 9)).tolist()),
     }
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     path.write_text(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template), encoding="utf-8")
 
 
-# Colours -------------------------------------------------------------------------------------------------------------
-
-
-def depth_colors(depth: Tensor, near: float, far: float) -> Tensor:
-    """(...) metres to (..., 3) uint8: near is light, far is dark, no reading (<= 0) is grey."""
-    rgb = scale_colors((depth - near) / ((far - near) or 1.0))
-    return torch.where((depth > 0)[..., None], rgb, 96).to(torch.uint8)
-
-
-def scale_colors(t: Tensor) -> Tensor:
-    """(...) from 0 to 1 to (..., 3) uint8: from light yellow over green and blue to dark violet, in equal steps."""
-    t = t.clamp(0, 1)
-    return _srgb_from_oklch(0.94 - 0.60 * t, 0.12 + 0.16 * t * (1 - t), torch.deg2rad(105 + 205 * t)).to(torch.uint8)
-
-
-def label_colors(labels: Tensor) -> Tensor:
-    """(...) to (..., 3) uint8: one colour for each label, neighbours far apart; grey where the label is -1."""
-    hue = labels * (math.pi * (3 - math.sqrt(5)))  # the golden angle
-    lightness = 0.74 + 0.1 * (labels % 3 - 1)
-    rgb = _srgb_from_oklch(lightness, torch.full_like(lightness, 0.15), hue.float() + 0.5)
-    return torch.where((labels >= 0)[..., None], rgb, 96).to(torch.uint8)
-
-
-def _srgb_from_oklch(lightness: Tensor, chroma: Tensor, hue: Tensor) -> Tensor:
-    """Oklab in polar form to 8-bit sRGB: equal steps look equal."""
-    a, b = chroma * hue.cos(), chroma * hue.sin()
-    l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    s = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = torch.stack(
-        (
-            4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
-            -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
-            -0.0041960863 * l - 0.7034186147 * m + 1.7076147010 * s,
-        ),
-        dim=-1,
-    ).clamp(0, 1)
-    return (torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255).round()
-
-
-# The cloud -----------------------------------------------------------------------------------------------------------
-
-
-def _packed_cloud(cloud: CloudView) -> tuple[str, dict[str, object], str]:
-    """The points as base64 of deflated bytes, what the page needs to read them, and their picture as a data URL."""
-    view_from_world = _view_from_world(cloud.world_from_camera)
-    points, seen_from = cloud.points @ view_from_world.T, cloud.seen_from @ view_from_world.T
-    target, distance = _first_viewpoint(points)
-    low = points.amin(0) if len(points) else torch.zeros(3)
-    extent = (points.amax(0) - low).clamp(min=1e-6) if len(points) else torch.ones(3)
-    facing = torch.nn.functional.normalize(seen_from - points)
-    parts = [
-        ((points - low) / extent * 65535).round().to(torch.uint16),
-        (facing * 127).round().to(torch.int8),
-        *(colors.to(torch.uint8) for colors in cloud.colorings.values()),
-    ]
-    packed = zlib.compress(b"".join(part.contiguous().numpy().tobytes() for part in parts), 9)
-    shape = {
-        "n": len(points),
-        "low": low.tolist(),
-        "extent": extent.tolist(),
-        "target": target.tolist(),
-        "distance": distance,
-        "elevation": ELEVATION,
-        "angle": VIEW_ANGLE,
-        "spacing": cloud.spacing,
-    }
-    picture = _cloud_picture(points, facing, next(iter(cloud.colorings.values())), target, distance, cloud.spacing)
-    return base64.b64encode(packed).decode(), shape, _data_url(picture)
-
-
-def _view_from_world(world_from_camera: Tensor) -> Tensor:
-    """(3, 3) rotation to x right, y away, z up, as the cameras saw it on average: people hold them upright."""
-    down, forward = world_from_camera[:, :3, 1].mean(0), world_from_camera[:, :3, 2].mean(0)
-    if down.norm() < 0.1:
-        down = world_from_camera[0, :3, 1]
-    up = -down / down.norm()
-    away = forward - (forward @ up) * up
-    if away.norm() < 0.1:  # they looked all around, or straight down
-        away = torch.linalg.cross(up, world_from_camera[0, :3, 0])
-    away = away / away.norm()
-    return torch.stack((torch.linalg.cross(away, up), away, up))
-
-
-def _first_viewpoint(points: Tensor) -> tuple[Tensor, float]:
-    """What to look at, and from how far, for 98 points of 100 to be in the picture."""
-    if len(points) == 0:
-        return torch.zeros(3), 1.0
-    some = points[:: max(1, len(points) // 50_000)]
-    target = torch.quantile(some, torch.tensor([0.02, 0.98]), dim=0).mean(0)
-    cos, sin = math.cos(ELEVATION), math.sin(ELEVATION)
-    x, y, z = (some - target).T
-    up, nearer = sin * y + cos * z, sin * z - cos * y
-    across = torch.maximum(x.abs() * PICTURE_SIZE[0] / PICTURE_SIZE[1], up.abs())
-    distance = torch.quantile(nearer + across / math.tan(VIEW_ANGLE / 2), 0.98)
-    return target, max(float(distance), 0.1)
-
-
-def _cloud_picture(
-    points: Tensor, facing: Tensor, colors: Tensor, target: Tensor, distance: float, spacing: float
-) -> Tensor:
-    """(H, W, 4) uint8: the cloud from the 3D view's first viewpoint, transparent where there is none of it."""
-    cos, sin = math.cos(ELEVATION), math.sin(ELEVATION)
-    world_from_camera = torch.eye(4)
-    world_from_camera[:3, :3] = torch.tensor([[1, 0, 0], [0, -sin, cos], [0, -cos, -sin]])
-    eye = target + distance * torch.tensor([0, -cos, sin])
-    world_from_camera[:3, 3] = eye
-    height, width = PICTURE_SIZE
-    focal = 0.5 * height / math.tan(VIEW_ANGLE / 2)
-    intrinsics = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-    front = (facing * (eye - points)).sum(1) > 0  # a wall from behind would hide the room
-    uvz = project(points[front], Camera(intrinsics, world_from_camera, PICTURE_SIZE))
-    radius = max(1, round(0.7 * spacing * focal / distance))
-    index, _ = zbuffer(uvz, PICTURE_SIZE, radius=radius)
-    rgb = splat(colors[front].float(), index)[0].permute(1, 2, 0)
-    return torch.cat((rgb, 255.0 * (index[0, ..., None] >= 0)), dim=-1).to(torch.uint8)
-
-
 # HTML ----------------------------------------------------------------------------------------------------------------
 
 
 def _tiles(report: Report) -> str:
-    tiles = [
+    return _tile_row(
         (f"{len(report.frames):,}", "frames"),
         (f"{report.points:,}", "points"),
         (report.removed, "of the matches removed by the depth filter"),
         (f"{sum(report.seconds.values()):.1f} s", "for all steps, listed below"),
-    ]
-    return "".join(f"<div><b>{value}</b><span>{meaning}</span></div>" for value, meaning in tiles)
+    )
+
+
+def _cache_tiles(cache: CacheFacts) -> str:
+    plain, dilated = cache.mean_coverage
+    square = 2 * cache.radius + 1
+    times = f": {cache.dense_size / cache.size:.0f} times as much" if cache.size else ""
+    return _tile_row(
+        (f"{plain:.1%}", "of these pixels see a point, on average over the frames"),
+        (f"{dilated:.1%}", f"dilated, each point covering {square} × {square} pixels, as in the file"),
+        (_megabytes(cache.size), f"on disk: {cache.rows:,} rows of {cache.channels} channels in {cache.dtype}"),
+        (_megabytes(cache.dense_size), f"for the same at every pixel of every frame{times}"),
+    )
+
+
+def _tile_row(*tiles: tuple[str, str]) -> str:
+    inside = "".join(f"<div><b>{value}</b><span>{meaning}</span></div>" for value, meaning in tiles)
+    return f'<div class="tiles">{inside}</div>'
+
+
+def _edge(voxels: VoxelView) -> str:
+    return f"{100 * voxels.size:g} cm"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
 
 
 def _unseen(report: Report) -> str:
@@ -258,10 +204,28 @@ def _coloring_buttons(names: list[str]) -> str:
     )
 
 
+def _voxel_figures(pictures: list[Tensor], most: int) -> str:
+    scale = _scale(f"{most:,}", "1")
+    return _figure(pictures[0], "The voxels in colour, seen from above", "The mean colour of the points") + _figure(
+        pictures[1], "The voxels by their number of points", f"How many points there are {scale}"
+    )
+
+
+def _kept_figures(shown: FramePictures, cache: CacheFacts) -> str:
+    name, (plain, dilated) = html.escape(shown.counts.name), cache.coverage[shown.counts.name]
+    three = [
+        _figure(shown.image, f"{name}: image", "The image", longest=480),
+        _figure(shown.kept[0], f"{name}: kept pixels without dilation", f"<b>{plain:.1%}</b> without dilation"),
+        _figure(
+            shown.kept[1], f"{name}: kept pixels with dilation", f"<b>{dilated:.1%}</b> dilated, read from the file"
+        ),
+    ]
+    return f'<article><h3>{name}</h3><div class="three">{"".join(three)}</div></article>'
+
+
 def _figures(shown: FramePictures) -> str:
     counts, (near, far) = shown.counts, shown.depth_range
-    name = html.escape(counts.name)
-    scale = f'<span class="scale"><i>{near:.1f} m</i><i class="bar"></i><i>{far:.1f} m</i></span>'
+    name, scale = html.escape(counts.name), _scale(f"{near:.1f} m", f"{far:.1f} m")
     removed = _share(counts.inside - counts.seen, counts.inside)
     without = f"<b>Without the depth filter.</b> All {counts.inside:,} points that fall into the picture."
     with_it = f"<b>With it.</b> The {counts.seen:,} points that this camera really sees; {removed} are gone."
@@ -280,10 +244,14 @@ def _figures(shown: FramePictures) -> str:
     )
 
 
-def _figure(image: Tensor, alt: str, caption: str) -> str:
+def _scale(light: str, dark: str) -> str:
+    return f'<span class="scale"><i>{light}</i><i class="bar"></i><i>{dark}</i></span>'
+
+
+def _figure(image: Tensor, alt: str, caption: str, longest: int = 800) -> str:
     height, width = image.shape[:2]
     return (
-        f'<figure><img src="{_data_url(image)}" width="{width}" height="{height}" alt="{alt}">'
+        f'<figure><img src="{_data_url(image, longest)}" width="{width}" height="{height}" alt="{alt}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
@@ -295,6 +263,8 @@ def _measures(report: Report) -> str:
         text.append("Colour difference: mean over the matches of |point's colour - pixel's colour|, of 255.")
     if any(f.label_agreement[1] is not None for f in report.frames):
         text.append("Same label: how many of the labelled matches join a point and a pixel of one label.")
+    every = f"of the pixels at every {report.cache.stride}th row and column"
+    text.append(f"Coverage: the share {every} that the cache covers; in the first row, the mean.")
     return " ".join(text)
 
 
@@ -306,16 +276,27 @@ def _count_table(report: Report) -> str:
         head.append("<th>colour difference, without → with")
     if with_labels:
         head.append("<th>same label, without → with")
+    head.append("<th>coverage, plain → dilated")
     rows = [f'<tr class="total"><td>all<td>{report.inside:,}<td>{report.seen:,}<td>{report.removed}']
-    rows[0] += "<td>" * (with_colors + with_labels)
+    rows[0] += "<td>" * (with_colors + with_labels) + f"<td>{_pair(report.cache.mean_coverage, '.1%')}"
     for f in report.frames:
         row = f"<tr><td>{html.escape(f.name)}<td>{f.inside:,}<td>{f.seen:,}<td>{_share(f.inside - f.seen, f.inside)}"
         if with_colors:
             row += f"<td>{_pair(f.color_difference, '.1f')}"
         if with_labels:
             row += f"<td>{_pair(f.label_agreement, '.1%')}"
-        rows.append(row)
+        rows.append(f"{row}<td>{_pair(report.cache.coverage[f.name], '.1%')}")
     return f"<table><thead><tr>{''.join(head)}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _voxel_table(counts: list[VoxelCounts]) -> str:
+    head = "<th><th>points<th>voxels<th>points per voxel<th>most in one"
+    rows = "".join(
+        f"<tr><td>{html.escape(c.cloud)}<td>{c.points:,}<td>{c.voxels:,}"
+        f"<td>{c.points / c.voxels if c.voxels else 0:,.1f}<td>{c.most:,}"
+        for c in counts
+    )
+    return f"<table><thead><tr>{head}</thead><tbody>{rows}</tbody></table>"
 
 
 def _timing_table(report: Report) -> str:
@@ -339,18 +320,19 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if whole else "–"
 
 
-def _pair(values: list[float | None], form: str) -> str:
+def _pair(values: Sequence[float | None], form: str) -> str:
     return " → ".join("–" if value is None else format(value, form) for value in values)
 
 
-def _data_url(image: Tensor) -> str:
-    """(H, W, 3) uint8 as JPEG, (H, W, 4) as PNG."""
+def _data_url(image: Tensor, longest: int = 800) -> str:
+    """(H, W, 3) uint8 as JPEG no longer than that, (H, W, 4) as PNG."""
     from PIL import Image
 
     picture, stream = Image.fromarray(image.contiguous().numpy()), io.BytesIO()
-    picture.thumbnail((1280, 1280) if image.shape[2] == 4 else (800, 800))
+    if image.shape[2] == 3:
+        picture.thumbnail((longest, longest))
     if image.shape[2] == 4:
-        picture.save(stream, "PNG", optimize=True)
+        picture.save(stream, "PNG")
     else:
         picture.save(stream, "JPEG", quality=85, optimize=True)
     kind = "png" if image.shape[2] == 4 else "jpeg"

@@ -11,7 +11,13 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("stem", ["project", "visibility", "zbuffer", "splat", "sample", "fuse_views"])
+@pytest.mark.parametrize(
+    "stem",
+    [
+        *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
+        *("back_project", "voxelize", "scatter"),
+    ],
+)
 def test_docstring_of_operation_shows_what_it_returns(stem):
     _run_examples(f"pyproj2d3d.ops.{stem}")
 
@@ -28,12 +34,17 @@ def _run_examples(name):
     assert result.failed == 0
 
 
-def test_readme_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_readme_examples_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # they write a file
     names = {}
-    exec(code, names)
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+        exec(code, names)
     assert names["features"].shape == (100_000, 64)
     assert names["maps"].grad.abs().sum() > 0
+    assert names["mean"].shape == (len(names["voxels"]), 64)
+    assert names["kept"].shape == (64, 60, 80)
+    assert torch.equal(names["mask"], names["index"][2] >= 0)
+    assert names["mask"].any()
 
 
 def test_readme_says_what_ci_runs():

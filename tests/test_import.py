@@ -60,13 +60,18 @@ def test_the_public_names_are_those_that_are_documented():
     assert set(pyproj2d3d.__all__) >= {
         "Camera",
         "Matches",
+        "PointCloud",
         "ViewFuser",
+        "Voxels",
+        "back_project",
         "fuse_views",
         "project",
         "render_depth",
         "sample",
+        "scatter",
         "splat",
         "visibility",
+        "voxelize",
         "zbuffer",
     }
     for name in pyproj2d3d.__all__:

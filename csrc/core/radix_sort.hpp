@@ -7,8 +7,8 @@
 
 #include "core/for_each.hpp"
 
-/// A key on its way, and the position it came from.
-template <class K> struct SortItem {
+/// A key on its way, and the position it came from. It may lie in the memory of an array that is written later.
+template <class K> struct __attribute__((may_alias)) SortItem {
   K key;
   uint32_t index;
 };

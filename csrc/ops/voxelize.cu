@@ -80,8 +80,11 @@ template <class T> struct ExtentOfBox {  // the one there is: cells ascend with 
 
   P2D3D_HD void operator()(int64_t, int64_t) const {
     const CellOf<T> cell_of(grid);
-    extent(0) = batches ? batches(0) : 0;
-    extent(4) = batches ? batches(1) - batches(0) + 1 : 1;
+    constexpr int64_t kFar = (int64_t(1) << 62) - 1;  // far enough to be refused, near enough to take a difference
+    const int64_t first = !batches ? 0 : batches(0) < -kFar ? -kFar : batches(0);
+    const int64_t last = !batches ? 0 : batches(1) > kFar ? kFar : batches(1);
+    extent(0) = first;
+    extent(4) = last - first + 1;
     for (int d = 0; d < 3; ++d) {
       const bool none = box(d) == kInfinity<T>;
       const T low = none ? T(0) : cell_of.along(d, box(d)), high = none ? T(0) : cell_of.along(d, -box(3 + d));

@@ -135,7 +135,7 @@ def _run_grad(
 ) -> tuple[Tensor, Tensor, Tensor]:
     views, size = len(depth), depth.shape[1] * depth.shape[2]
     if pixels is None:
-        flat, row = Matches(ptr, pixel, pixel).view * size + pixel.long(), None
+        flat, row = Matches(ptr, pixel, pixel).view.long() * size + pixel, None
         most = size
     else:  # sorted, each pixel has one worker
         flat, row = sort_keys(pixels, depth.numel())

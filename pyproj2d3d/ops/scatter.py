@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ __all__ = ["scatter"]
 LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
+@overload
+def scatter(
+    features: Tensor, voxels: Voxels, reduce: str = "mean", *, return_arg: Literal[False] = False
+) -> Tensor: ...
+@overload
+def scatter(
+    features: Tensor, voxels: Voxels, reduce: str = "mean", *, return_arg: Literal[True]
+) -> tuple[Tensor, Tensor]: ...
 def scatter(
     features: Tensor, voxels: Voxels, reduce: str = "mean", *, return_arg: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -57,8 +65,9 @@ def scatter(
         return (features[first], first) if return_arg else features[first]
     if reduce == "mode":
         labels = features.long()
-        columns = [_scatter_mode(c, order, ptr) for c in (labels.T if labels.ndim == 2 else labels[None])]
-        return (torch.stack(columns, 1) if labels.ndim == 2 else columns[0]).to(features.dtype)
+        columns = [_scatter_mode(c, order, ptr) for c in (labels if labels.ndim == 2 else labels[:, None]).T]
+        modes = torch.stack(columns, 1) if columns else labels.new_zeros(len(voxels), 0)
+        return modes.view(len(voxels), *labels.shape[1:]).to(features.dtype)
     if reduce in ("mean", "sum"):
         return _scatter_sum(features, order, ptr, inverse, reduce == "mean")
     track = return_arg or (torch.is_grad_enabled() and features.requires_grad)

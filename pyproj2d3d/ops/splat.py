@@ -96,7 +96,7 @@ _splat = register("splat(Tensor features, Tensor index) -> Tensor", _run, _fake,
 def _run_matches(
     features: Tensor, ptr: Tensor, point: Tensor, pixel: Tensor, height: int, width: int, mean: bool
 ) -> tuple[Tensor, Tensor]:
-    cell = Matches(ptr, point, pixel).view * (height * width) + pixel.long()
+    cell = Matches(ptr, point, pixel).view.long() * (height * width) + pixel
     cells = (len(ptr) - 1) * height * width
     count = ptr.new_zeros(cells)
     return sum_by_key(features.contiguous(), point.long(), cell, cells, mean=mean, count=count), count
@@ -112,7 +112,7 @@ def _fake_matches(
 def _run_matches_grad(
     grad: Tensor, count: Tensor, ptr: Tensor, point: Tensor, pixel: Tensor, height: int, width: int, mean: bool, n: int
 ) -> Tensor:
-    cell = Matches(ptr, point, pixel).view * (height * width) + pixel.long()
+    cell = Matches(ptr, point, pixel).view.long() * (height * width) + pixel
     weight = None
     if mean:
         weight = 1 / count.clamp(min=1).to(torch.float64 if grad.dtype == torch.float64 else torch.float32)

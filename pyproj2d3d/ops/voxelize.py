@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from ..results import Voxels
+from . import _register
 from ._check import GEOMETRY, check_device, check_number, check_tensor
 from ._register import contiguous, empty, native, on, register, sort_keys
 
@@ -63,7 +65,9 @@ def voxelize(
 
 def _check_size(size: float | Sequence[float], dtype: torch.dtype) -> tuple[float, float, float]:
     """Three edges, none of which is 0 or infinite in the points' dtype."""
-    given = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else (size, size, size)
+    given = [size] * 3 if isinstance(size, (int, float, Real)) else size
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TypeError(f"size must be one number or three, got {size!r}")
     if len(given) != 3:
         raise ValueError(f"size must be one number or three, got {size!r}")
     x, y, z = (check_number("size", edge) for edge in given)
@@ -84,10 +88,10 @@ def _check_origin(origin: Tensor | Sequence[float] | None, points: Tensor) -> Te
         raise TypeError(f"origin must be a tensor or three numbers, got {origin!r}")
     if len(origin) != 3:
         raise ValueError(f"origin must be three numbers, got {origin!r}")
-    corner = [check_number("origin", o) for o in origin]
-    if not all(math.isfinite(o) for o in corner):
-        raise ValueError(f"origin must be finite, got {origin!r}")
-    return points.new_tensor(corner)
+    corner = torch.tensor([check_number("origin", o) for o in origin], dtype=points.dtype)
+    if not bool(corner.isfinite().all()):
+        raise ValueError(f"origin must be finite in {str(points.dtype).removeprefix('torch.')}, got {origin!r}")
+    return torch.stack([points.new_full((), o) for o in corner.tolist()])  # a copy to CUDA would synchronise
 
 
 Cloud = tuple[Tensor, Tensor | None, Tensor, tuple[float, float, float]]  # points, batch, origin, size
@@ -107,7 +111,8 @@ def _run(points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: floa
 
     # On the CPU the keys are made as wide as they have to be. CUDA would have to wait for the extent: there they have
     # 64 bits, and whether that was enough is seen with the number of voxels.
-    cells = None if points.is_cuda else _cells(extent.tolist(), points, batch)
+    waits = points.is_cuda or _register.rehearse_cuda
+    cells = None if waits else _cells(extent.tolist(), points, batch, origin)
     while True:
         wide = cells is not None and cells >= 2**63
         key, order, valid = _sort_by_axis(cloud, extent) if wide else _sort_by_cell(cloud, extent, cells)
@@ -115,7 +120,7 @@ def _run(points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: floa
         native.voxelize_count(on(points), key, valid, count)
         end = count.cumsum(0)
         found, *known = torch.cat((end[-1:], extent)).tolist()  # the one synchronisation
-        cells = _cells(known, points, batch)
+        cells = _cells(known, points, batch, origin)
         if wide or cells < 2**63:
             break
     coords = empty(points, found, 4, dtype=torch.int32)
@@ -124,12 +129,14 @@ def _run(points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: floa
     return coords, inverse, ptr.diff(), ptr, order
 
 
-def _cells(extent: list[int], points: Tensor, batch: Tensor | None) -> int:
+def _cells(extent: list[int], points: Tensor, batch: Tensor | None, origin: Tensor) -> int:
     """The number of cells within the extent, or the error that it shows."""
     first, last = extent[0], extent[0] + extent[4] - 1
     if batch is not None and (first < 0 or last > native.LAST_BATCH):
         raise ValueError(f"batch must be from 0 to {native.LAST_BATCH}, got {first if first < 0 else last}")
     if 0 in extent[5:]:
+        if not bool(origin.isfinite().all()):
+            raise ValueError(f"origin must be finite, got {origin.tolist()}")
         raise ValueError(
             "points must have voxels within int32: increase size or move origin; their coordinates reach "
             f"{points[points.isfinite().all(1)].abs().max().item():g}"

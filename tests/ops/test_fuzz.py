@@ -13,7 +13,18 @@ import pytest
 import torch
 from scenes import assert_close, assert_same_bits
 
-from pyproj2d3d import Camera, fuse_views, project, reference, sample, visibility, zbuffer
+from pyproj2d3d import (
+    Camera,
+    back_project,
+    fuse_views,
+    project,
+    reference,
+    sample,
+    scatter,
+    visibility,
+    voxelize,
+    zbuffer,
+)
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -70,6 +81,19 @@ def uvz_and_size(draw: st.DrawFn) -> tuple[torch.Tensor, tuple[int, int]]:
     )
 
 
+@st.composite
+def depth_images(
+    draw: st.DrawFn, shape: tuple[int, ...], dtype: torch.dtype, millimetres: bool
+) -> tuple[torch.Tensor, float | None]:
+    """And their scale."""
+    reading = st.sampled_from([0, 1, 500, 1000, 2000, 65534, 65535]) if millimetres else coordinate
+    readings = draw(st.lists(reading, min_size=math.prod(shape), max_size=math.prod(shape)))
+    if not millimetres:
+        return torch.tensor(readings, dtype=dtype).view(shape), None
+    scale = draw(st.sampled_from([1000.0, 512.0, 0.3]))
+    return torch.tensor(readings, dtype=torch.int32).to(torch.uint16).view(shape), scale
+
+
 @fuzz
 @hypothesis.given(scenes())
 def test_project_on_any_scene(scene):
@@ -90,15 +114,8 @@ def test_visibility_on_any_scene(scene, data, source, tolerance, border, z_range
     shape = (len(camera), *camera.size)
     keywords = {"tolerance": tolerance, "border": border, "z_min": z_range[0], "z_max": z_range[1]}
     depth = None
-    if source == "metres":
-        readings = st.lists(coordinate, min_size=math.prod(shape), max_size=math.prod(shape))
-        depth = torch.tensor(data.draw(readings), dtype=points.dtype).view(shape)
-    elif source == "millimetres":
-        readings = st.lists(
-            st.sampled_from([0, 1, 500, 1000, 2000, 65534, 65535]), min_size=math.prod(shape), max_size=math.prod(shape)
-        )
-        depth = torch.tensor(data.draw(readings), dtype=torch.int32).to(torch.uint16).view(shape)
-        keywords["depth_scale"] = data.draw(st.sampled_from([1000.0, 512.0, 0.3]))
+    if source in ("metres", "millimetres"):
+        depth, keywords["depth_scale"] = data.draw(depth_images(shape, points.dtype, source == "millimetres"))
     elif source == "zbuffer":
         depth, keywords["radius"] = "zbuffer", data.draw(st.integers(0, 2))
     assert_same_bits(
@@ -135,3 +152,81 @@ def test_fuse_views_on_any_scene(scene, cells, reduce):
     matches = visibility(points, camera, tolerance=0.0)
     arguments = (maps, matches, len(points), camera.size)
     assert_close(fuse_views(*arguments, reduce=reduce), reference.fuse_views(*arguments, reduce=reduce))
+
+
+@fuzz
+@hypothesis.given(
+    scenes(), st.data(), st.booleans(), st.booleans(), st.tuples(st.integers(1, 9), st.integers(1, 9)), st.booleans()
+)
+def test_back_project_of_any_depth(scene, data, millimetres, chosen, cells, flag):
+    points, camera = scene
+    shape = (len(camera), *camera.size)
+    depth, scale = data.draw(depth_images(shape, points.dtype, millimetres))
+    maps = torch.randn(len(camera), 3, *cells, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    keywords = {"depth_scale": scale, "align_corners": flag, "normalize": not flag}
+    if chosen and depth.numel():
+        pixels = data.draw(st.lists(st.integers(0, depth.numel() - 1), max_size=20))
+        keywords["pixels"] = torch.tensor(pixels, dtype=torch.int64)
+    cloud, wanted = (module(depth, camera, maps, **keywords) for module in (back_project, reference.back_project))
+    assert_same_bits((cloud.points, cloud.pixel, cloud.valid), (wanted.points, wanted.pixel, wanted.valid))
+    assert_close(cloud.features, wanted.features)
+    if cloud.ptr is not None:
+        assert torch.equal(cloud.ptr, wanted.ptr)
+        for pixel in cloud.pixel.split(cloud.ptr.diff().tolist()):
+            assert (pixel.diff() > 0).all()  # raster order
+
+
+@st.composite
+def clouds_and_batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor | None]:
+    near = st.integers(-8, 8).map(lambda n: n / 2) | st.sampled_from([0.1, 0.3, -0.7, math.nan, math.inf])
+    far = draw(st.sampled_from([1.0, 1e4, 2.0**28]))
+    points = [[far * x for x in p] for p in draw(st.lists(st.tuples(near, near, near), max_size=40))]
+    number = st.sampled_from([0, 1, 5, 2**31 - 2])
+    batch = draw(st.none() | st.lists(number, min_size=len(points), max_size=len(points)))
+    points = torch.tensor(points, dtype=torch.float64).reshape(-1, 3).to(draw(dtypes))
+    return points, None if batch is None else torch.tensor(batch, dtype=torch.int64)
+
+
+edge = st.sampled_from([1.0, 0.5, 0.7, 0.1, 1e-5, 3e7])
+
+
+@fuzz
+@hypothesis.given(clouds_and_batches(), edge | st.tuples(edge, edge, edge), st.sampled_from([0.0, 0.3, -1e8]))
+def test_voxelize_of_any_points(cloud, size, origin):
+    points, batch = cloud
+    keywords = {"batch": batch, "origin": (origin, 0.0, -origin)}
+    finite = points[points.isfinite().all(1)]
+    cell = torch.floor((finite - finite.new_tensor(keywords["origin"])) / finite.new_tensor(size))
+    if not ((cell >= -(2**31)) & (cell < 2**31)).all():
+        with pytest.raises(ValueError, match="within int32"):
+            voxelize(points, size, **keywords)
+        return
+    voxels = voxelize(points, size, **keywords)
+    assert_same_bits(voxels, reference.voxelize(points, size, **keywords))
+
+    n, m, known = len(points), len(voxels), int(voxels.ptr[-1])
+    assert voxels.order.sort()[0].tolist() == list(range(n))
+    assert voxels.ptr.tolist() == [0, *voxels.counts.cumsum(0).tolist()]
+    assert voxels.coords.tolist() == sorted(map(list, set(map(tuple, voxels.coords.tolist()))))
+    assert torch.equal(voxels.inverse[voxels.order[:known]], torch.arange(m).repeat_interleave(voxels.counts))
+    assert (voxels.inverse[voxels.order[known:]] == -1).all()
+    for of_voxel in voxels.order.split([*voxels.counts.tolist(), n - known]):
+        assert (of_voxel.diff() > 0).all()
+
+
+@fuzz
+@hypothesis.given(
+    st.lists(st.tuples(st.sampled_from([0.5, 1.5, -2.5, math.nan]), coordinate, st.integers(-3, 4)), max_size=40),
+    st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+)
+def test_scatter_of_any_features(rows, dtype):
+    x, value, label = torch.tensor(rows, dtype=torch.float64).reshape(-1, 3).T
+    voxels = voxelize(torch.stack((x, x, x), dim=1), 1.0)
+    features = torch.stack((value, label), dim=1).to(dtype)
+    for reduce in ("max", "min", "first"):
+        arguments = (features, voxels, reduce)
+        assert_same_bits(scatter(*arguments, return_arg=True), reference.scatter(*arguments, return_arg=True))
+    for reduce in ("mean", "sum"):
+        assert_close(scatter(features, voxels, reduce), reference.scatter(features, voxels, reduce))
+    labels = torch.stack((label, label.abs() // 2), dim=1).long()
+    assert_same_bits(scatter(labels, voxels, "mode"), reference.scatter(labels, voxels, "mode"))

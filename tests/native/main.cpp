@@ -1,0 +1,35 @@
+// Runs every operation of csrc/ops.hpp on small and odd inputs: scripts/sanitize.sh builds this with sanitizers, which
+// then stop at the first wrong access, undefined arithmetic or race. No Python and no torch.
+
+#include <cstdio>
+
+void drive_project();
+void drive_visibility();
+void drive_matches();
+void drive_zbuffer();
+void drive_splat();
+void drive_sample();
+void drive_fuse_views();
+void drive_back_project();
+void drive_sort_keys();
+void drive_voxelize();
+void drive_scatter();
+
+int main() {
+  const struct {
+    const char *name;
+    void (*drive)();
+  } drivers[] = {
+      {"project", drive_project},       {"visibility", drive_visibility},
+      {"matches", drive_matches},       {"zbuffer", drive_zbuffer},
+      {"splat", drive_splat},           {"sample", drive_sample},
+      {"fuse_views", drive_fuse_views}, {"back_project", drive_back_project},
+      {"sort_keys", drive_sort_keys},   {"voxelize", drive_voxelize},
+      {"scatter", drive_scatter},
+  };
+  for (const auto &driver : drivers) {
+    std::printf("%s\n", driver.name);
+    std::fflush(stdout);
+    driver.drive();
+  }
+}
