@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from .measuring import Contender, copied_per_second, interleaved, peak_bytes, peak_bytes_on_cuda
 from .table import Goal, Row, Table, as_text, conditions, save
@@ -135,6 +137,29 @@ class Timed:
     def peak_of_ours(self) -> int:
         """Bytes, of the last group with ``memory``."""
         return [row.peak for row in self.table.rows if row.name == OURS and row.peak is not None][-1]
+
+    def peak_of(self, name: str) -> int | None:
+        """Bytes, of the last group that has this contender; None where it was not measured, as in quick runs."""
+        return [row.peak for row in self.table.rows if row.name == name][-1]
+
+    def same_bits(self, what: str, *calls: Callable[[], Iterable[Tensor]]) -> None:
+        """20 runs with 1 and 2 threads in turn give the bits of the first: a line of the second table, asserted too."""
+        first = [tuple(call()) for call in calls]
+        threads, same = torch.get_num_threads(), 0
+        try:
+            for run in range(20):
+                torch.set_num_threads(1 + run % 2)
+                again = [tuple(call()) for call in calls]
+                same += all(map(equal_bits, itertools.chain(*first), itertools.chain(*again)))
+        finally:
+            torch.set_num_threads(threads)
+        self.goal(f"{what}: the same bits over 20 runs with 1 and 2 threads", f"{same} of 20", same == 20)
+        assert same == 20
+
+
+def equal_bits(one: Tensor, other: Tensor) -> bool:
+    """Zeros with their sign, NaN with its payload."""
+    return one.shape == other.shape and torch.equal(*(t.contiguous().view(torch.uint8) for t in (one, other)))
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("pyproj2d3d", "torch", "numpy", "open3d", "open3d-cpu", "kornia")
+PACKAGES = (
+    *("pyproj2d3d", "torch", "numpy", "open3d", "open3d-cpu", "kornia", "spconv", "torch-scatter"),
+    *("safetensors", "lmdb", "zarr", "h5py"),
+)
 HEAD = ("implementation", "min ms", "median ms", "ours is (median)", "ours is (min)", "peak MB", "GB/s", "of a copy")
 OUTCOME = {True: "reached", False: "missed", None: "not judged"}
 

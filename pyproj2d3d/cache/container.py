@@ -107,7 +107,7 @@ def _span(name: str, entry: Any, start: int) -> Span:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"array {name!r} has no dtype, shape and data_offsets") from None
-    if not isinstance(dtype, str) or any(type(n) is not int or not 0 <= n < 2**63 for n in (*shape, begin, end)):
+    if not isinstance(dtype, str) or any(not isinstance(n, int) or not 0 <= n < 2**63 for n in (*shape, begin, end)):
         raise ValueError(f"array {name!r} has a dtype, shape or data_offsets that cannot be")
     return Span(dtype, shape, start + begin, start + end)
 

@@ -153,7 +153,7 @@ class FeatureCache:
         cells = ((sizes - 1) // min(self.stride, 2**31) + 1).prod(dim=1)
         if (sizes < 1).any() or (sizes.prod(dim=1) >= 2**31).any() or self.channels >= 2**31:
             raise ValueError("the sizes of its images or the number of its channels cannot be")
-        if ptr[0] != 0 or (ptr[1:] < ptr[:-1]).any() or (ptr.diff() > cells).any():
+        if ptr[0] != 0 or (ptr.diff() < 0).any() or (ptr.diff() > cells).any():
             raise ValueError("ptr does not ascend from 0 by what fits into each frame")
         self._ptr: list[int] = ptr.tolist()
         self._sizes: list[list[int]] = sizes.tolist()

@@ -133,7 +133,8 @@ def _cells(extent: list[int], points: Tensor, batch: Tensor | None, origin: Tens
     """The number of cells within the extent, or the error that it shows."""
     first, last = extent[0], extent[0] + extent[4] - 1
     if batch is not None and (first < 0 or last > native.LAST_BATCH):
-        raise ValueError(f"batch must be from 0 to {native.LAST_BATCH}, got {first if first < 0 else last}")
+        worst = batch.min() if first < 0 else batch.max()
+        raise ValueError(f"batch must be from 0 to {native.LAST_BATCH}, got {worst.item()}")
     if 0 in extent[5:]:
         if not bool(origin.isfinite().all()):
             raise ValueError(f"origin must be finite, got {origin.tolist()}")

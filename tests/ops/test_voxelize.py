@@ -360,7 +360,7 @@ BAD = {
         (POINTS, 1.0),
         {"batch": BATCH.new_tensor([0, 1, 2, 2**63 - 1])},
         ValueError,
-        r"batch must be from 0 to 2147483646, got \d+",
+        "batch must be from 0 to 2147483646, got 9223372036854775807",
     ),
     "a batch beyond int32": ((POINTS, 1.0), {"batch": BATCH + 2**31 - 4}, ValueError, r"batch must .*got 2147483647"),
     "a batch far beyond it": ((POINTS, 1.0), {"batch": BATCH * 2**61}, ValueError, r"batch must .*got 6917529027641"),
