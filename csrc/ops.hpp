@@ -96,20 +96,27 @@ template <class F> struct RowGrad {
   View<const int32_t, 1> point, count;
   View<const int32_t, 2> arg;
 };
-/// cell (L) the flat map cell under each place, V h w where it lies outside; and, with norm and dot (L) not null, the
-/// length of each sampled row and its product with the gradient, which the two gradients below need.
+/// For the gradients below: cell (L) the flat map cell under each place, V h w where it lies outside; weight (L, 4) of
+/// that cell and those right of it, below it and diagonally below; scale (L) what the gradient of a row is multiplied
+/// by, for the mean and the length of the row; pull (L), null unless rows are normalized, how much of the row itself is
+/// then taken away: d(x / |x|) = g / |x| - x (x . g) / |x|^3.
 template <class F, class U>
 void sample_prepare(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
-                    const RowGrad<F> &grad, View<int64_t, 1> cell, View<acc_t<F>, 1> norm, View<acc_t<F>, 1> dot);
+                    const RowGrad<F> &grad, View<int64_t, 1> cell, View<acc_t<F>, 2> weight, View<acc_t<F>, 1> scale,
+                    View<acc_t<F>, 1> pull);
 /// Gradient to the maps: out (V, h, w, C). order (L) sorts cell, start (V h w + 1) says where each cell begins in it.
-template <class F, class U>
-void sample_grad_maps(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
-                      const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot,
-                      View<const int64_t, 1> order, View<const int64_t, 1> start, View<F, 4> out);
+/// partial (V h, 2, w C) is scratch with which the CPU is faster where many places fall on a cell, or null; the bits
+/// are the same.
+template <class F>
+void sample_grad_maps(const Exec &on, View<const F, 4> maps, bool bilinear, const RowGrad<F> &grad,
+                      View<const acc_t<F>, 2> weight, View<const acc_t<F>, 1> scale, View<const acc_t<F>, 1> pull,
+                      View<const int64_t, 1> order, View<const int64_t, 1> start, View<acc_t<F>, 3> partial,
+                      View<F, 4> out);
 /// Gradient to uv: out (V, N, 2).
 template <class F, class U>
 void sample_grad_uv(const Exec &on, View<const F, 4> maps, const Places<U> &places, const MapRule &rule,
-                    const RowGrad<F> &grad, View<const acc_t<F>, 1> norm, View<const acc_t<F>, 1> dot, View<U, 3> out);
+                    const RowGrad<F> &grad, View<const acc_t<F>, 1> scale, View<const acc_t<F>, 1> pull,
+                    View<U, 3> out);
 
 /// Adds what the views see to fused (N, C), in view order: sums, or the maximum and, with arg (N, C) not null, the view
 /// it came from. count (N) says how many views saw each point before, whose rows fused then holds, and grows by these.

@@ -14,9 +14,10 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from cached_frames import Frames
 from scenes import assert_close, assert_same_bits, make_scene, simple_camera
 from torch.nn.functional import interpolate
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from pyproj2d3d import Camera, reference
 from pyproj2d3d.cache import FeatureCache
@@ -347,7 +348,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "cache.md"
 
 
 def test_the_code_in_the_docs_reads_a_frame_with_safetensors_alone(path, tmp_path):
-    scene = make_scene(300, 2, channels=4)
+    scene = make_scene(3000, 2, channels=4)
     index = reference.zbuffer(scene.uvz, scene.camera.size, radius=1, stride=8)[0]
     frames = [(f"frame {i}", scene.camera[i], index[i], scene.features) for i in range(2)]
     cache = write(path, frames, stride=8, dtype=torch.bfloat16)
@@ -374,20 +375,6 @@ def test_the_arrays_and_metadata_are_those_of_the_docs(path):
     named = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.MULTILINE))
     with safetensors.safe_open(path, framework="pt") as file:
         assert set(file.keys()) | set(file.metadata()) == named
-
-
-class Frames(Dataset):
-    """Everything of a frame, straight from the map."""
-
-    def __init__(self, cache):
-        self.cache = cache
-
-    def __len__(self):
-        return len(self.cache)
-
-    def __getitem__(self, i):
-        frame = self.cache[i]
-        return frame.features, frame.pixel, frame.point, *frame.dense(), frame.camera.intrinsics
 
 
 @pytest.mark.timeout(120)

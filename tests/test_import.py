@@ -5,6 +5,7 @@ import sys
 import tempfile
 
 HEAVY = (
+    "torchmetrics",
     "lightning",
     "spconv",
     "open3d",

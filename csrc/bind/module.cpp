@@ -224,32 +224,42 @@ void bind_sample(py::module_ &m) {
       "sample_prepare",
       [](const Exec &on, const Array &maps, const Array &uv, const Array &ptr, const Array &pixel, const MapRule &rule,
          const Array &grad, const Array &point, const Array &count, const Array &arg, const Array &cell,
-         const Array &norm, const Array &dot) {
+         const Array &weight, const Array &scale, const Array &pull) {
         visit_sample(maps, uv, [&](auto feature, auto place) {
           using F = decltype(feature);
           using U = decltype(place);
           sample_prepare(on, maps.view<const F, 4>(), places_of<U>(uv, ptr, pixel), rule,
-                         row_grad_of<F>(grad, point, count, arg), cell.view<int64_t, 1>(), norm.view<acc_t<F>, 1>(),
-                         dot.view<acc_t<F>, 1>());
+                         row_grad_of<F>(grad, point, count, arg), cell.view<int64_t, 1>(), weight.view<acc_t<F>, 2>(),
+                         scale.view<acc_t<F>, 1>(), pull.view<acc_t<F>, 1>());
         });
       },
       kNoGil);
   m.def(
-      "sample_grad",
-      [](const Exec &on, const Array &maps, const Array &uv, const Array &ptr, const Array &pixel, const MapRule &rule,
-         const Array &grad, const Array &point, const Array &count, const Array &arg, const Array &norm,
-         const Array &dot, const Array &order, const Array &start, const Array &grad_maps, const Array &grad_uv) {
+      "sample_grad_maps",
+      [](const Exec &on, const Array &maps, bool bilinear, const Array &grad, const Array &point, const Array &count,
+         const Array &arg, const Array &weight, const Array &scale, const Array &pull, const Array &order,
+         const Array &start, const Array &partial, const Array &out) {
+        visit_features(maps.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          using A = acc_t<F>;
+          sample_grad_maps(on, maps.view<const F, 4>(), bilinear, row_grad_of<F>(grad, point, count, arg),
+                           weight.view<const A, 2>(), scale.view<const A, 1>(), pull.view<const A, 1>(),
+                           order.view<const int64_t, 1>(), start.view<const int64_t, 1>(), partial.view<A, 3>(),
+                           out.view<F, 4>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "sample_grad_uv",
+      [](const Exec &on, const Array &maps, const Array &uv, const MapRule &rule, const Array &grad, const Array &scale,
+         const Array &pull, const Array &out) {
         visit_sample(maps, uv, [&](auto feature, auto place) {
           using F = decltype(feature);
           using U = decltype(place);
           using A = acc_t<F>;
-          const auto places = places_of<U>(uv, ptr, pixel);
-          const auto incoming = row_grad_of<F>(grad, point, count, arg);
-          const auto norms = norm.view<const A, 1>(), dots = dot.view<const A, 1>();
-          sample_grad_maps(on, maps.view<const F, 4>(), places, rule, incoming, norms, dots,
-                           order.view<const int64_t, 1>(), start.view<const int64_t, 1>(), grad_maps.view<F, 4>());
-          if (grad_uv.ndim)
-            sample_grad_uv(on, maps.view<const F, 4>(), places, rule, incoming, norms, dots, grad_uv.view<U, 3>());
+          sample_grad_uv(on, maps.view<const F, 4>(), places_of<U>(uv, Array(), Array()), rule,
+                         row_grad_of<F>(grad, Array(), Array(), Array()), scale.view<const A, 1>(),
+                         pull.view<const A, 1>(), out.view<U, 3>());
         });
       },
       kNoGil);

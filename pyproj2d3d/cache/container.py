@@ -44,6 +44,14 @@ _CHUNK = 1 << 20  # bytes that are copied at a time
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has it from 3.13 on
 _BEHIND = 8 << 20  # bytes after which the disk may begin
 
+_AHEAD = 64 << 20  # bytes for which room on disk is found at a time
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *3 * (ctypes.c_int,), ctypes.c_int64)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)  # Python's would write zeros
+
 Buffer = Any  # what memoryview takes
 Arrays = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 
@@ -153,15 +161,11 @@ class MappedFile:
 def _mapped(fd: int, size: int) -> memoryview:
     if not size:
         return memoryview(b"")
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *3 * (ctypes.c_int,), ctypes.c_int64)
-    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-    address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _MAP_NORESERVE, fd, 0)
+    address = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _MAP_NORESERVE, fd, 0)
     if address == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     whole = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(whole, libc.munmap, address, size).atexit = False  # tensors may live longer than this module
+    weakref.finalize(whole, _libc.munmap, address, size).atexit = False  # tensors may live longer than this module
     return memoryview(whole).cast("B")
 
 
@@ -174,7 +178,7 @@ class PendingFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._sent = 0
+        self._sent = self._reserved = 0  # bytes
         self._spools = contextlib.ExitStack()
         with _naming(path):
             remove_abandoned(path)
@@ -197,11 +201,14 @@ class PendingFile:
     def write(self, data: Buffer, at: int) -> int:
         """Where it ends."""
         end = write_at(self._file, data, at)
-        if end - self._sent >= _BEHIND:
+        if end - self._sent >= _BEHIND:  # two hints, that a file system may not know
             # The disk begins now, so that little is left for fsync. Pages on their way to it stay in memory.
-            with contextlib.suppress(OSError):  # it is but a hint
+            with contextlib.suppress(OSError):
                 os.posix_fadvise(self._file.fileno(), self._sent, end - self._sent, os.POSIX_FADV_DONTNEED)
             self._sent = end
+            if self._reserved < end + _BEHIND:  # room found at once costs less than page by page
+                _libc.fallocate(self._file.fileno(), 0, end, _AHEAD)
+                self._reserved = end + _AHEAD
         return end
 
     def spool(self) -> IO[bytes]:

@@ -139,21 +139,28 @@ def _run_grad(
     normalize: bool,
 ) -> tuple[Tensor, Tensor]:
     rule = native.MapRule(height, width, bilinear, align_corners)
-    places = (channels_last(maps), *contiguous(uv, ptr, pixel))
+    rows_first, places = channels_last(maps), contiguous(uv, ptr, pixel)
     incoming = contiguous(grad, point, count, arg)
-    rows, cells = _places(uv, pixel), maps.shape[0] * maps.shape[2] * maps.shape[3]
+    views, channels, h, w = maps.shape
+    rows, cells = _places(uv, pixel), views * h * w
     cell = torch.empty(rows, dtype=torch.int64, device=maps.device)
-    norm, dot = (norm_buffer(rows, maps), norm_buffer(rows, maps)) if normalize else (None, None)
-    native.sample_prepare(on(maps), *places, rule, *incoming, cell, norm, dot)
+    weight, scale = norm_buffer(4 * rows, maps).view(rows, 4), norm_buffer(rows, maps)
+    pull = norm_buffer(rows, maps) if normalize else None
+    native.sample_prepare(on(maps), rows_first, *places, rule, *incoming, cell, weight, scale, pull)
 
     # Sorted by map cell, each cell has one worker that gathers what was read from it.
     cell, order = sort_keys(cell.int() if cells < 2**31 - 1 else cell, cells + 1)
     start = torch.searchsorted(cell, torch.arange(cells + 1, dtype=cell.dtype, device=maps.device))
-    views, channels, h, w = maps.shape
+    crowded = maps.device.type == "cpu" and bilinear and rows >= 4 * cells
+    partial = norm_buffer(2 * cells * channels, maps).view(views * h, 2, w * channels) if crowded else None
     grad_maps = empty(maps, views, h, w, channels)
-    grad_uv = None if uv is None else empty(uv, *uv.shape)
-    native.sample_grad(on(maps), *places, rule, *incoming, norm, dot, order, start, grad_maps, grad_uv)
-    return grad_maps.permute(0, 3, 1, 2), maps.new_empty(0) if grad_uv is None else grad_uv
+    prepared = (weight, scale, pull, order, start)
+    native.sample_grad_maps(on(maps), rows_first, bilinear, *incoming, *prepared, partial, grad_maps)
+    grad_uv = maps.new_empty(0)
+    if uv is not None:
+        grad_uv = empty(uv, *uv.shape)
+        native.sample_grad_uv(on(maps), rows_first, places[0], rule, incoming[0], scale, pull, grad_uv)
+    return grad_maps.permute(0, 3, 1, 2), grad_uv
 
 
 def _fake_grad(maps: Tensor, uv: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,15 @@ void run(const Array<F, 4> &maps, const Places<U> &places, const Reading &r, con
          const RowGrad<F> &grad, int64_t rows, const std::string &how) {
   using A = acc_t<F>;
   Array<F, 2> out(rows, r.channels);
-  Array<A, 1> norm(r.normalize ? rows : 0), dot(r.normalize ? rows : 0);
+  Array<A, 1> norm(r.normalize ? rows : 0), pull(r.normalize ? rows : 0), scale(rows);
+  Array<A, 2> weight(rows, 4);
   same_bits("sample " + how, [&](const Exec &on) { sample<F, U>(on, maps, places, rule, norm, out); }, norm, out);
 
   Array<int64_t, 1> cell(rows);
   same_bits(
       "sample_prepare " + how,
-      [&](const Exec &on) { sample_prepare<F, U>(on, maps, places, rule, grad, cell, norm, dot); }, cell, norm, dot);
+      [&](const Exec &on) { sample_prepare<F, U>(on, maps, places, rule, grad, cell, weight, scale, pull); }, cell,
+      weight, scale, pull);
 
   const int64_t cells = maps.shape(0) * r.h * r.w;
   Array<int64_t, 1> order(rows), start(cells + 1);
@@ -25,15 +27,20 @@ void run(const Array<F, 4> &maps, const Places<U> &places, const Reading &r, con
   for (int64_t c = 0, i = 0; c <= cells; start[c++] = i)
     while (i < rows && cell[order[i]] < c) ++i;
   Array<F, 4> grad_maps(maps.shape(0), r.h, r.w, r.channels);
-  same_bits(
-      "sample_grad_maps " + how,
-      [&](const Exec &on) { sample_grad_maps<F, U>(on, maps, places, rule, grad, norm, dot, order, start, grad_maps); },
-      grad_maps);
+  Array<A, 3> partial(maps.shape(0) * r.h, 2, r.w * r.channels);
+  for (const bool crowded : {false, rule.bilinear})
+    same_bits(
+        "sample_grad_maps " + how,
+        [&](const Exec &on) {
+          sample_grad_maps<F>(on, maps, rule.bilinear, grad, weight, scale, pull, order, start,
+                              crowded ? View<A, 3>(partial) : View<A, 3>(), grad_maps);
+        },
+        grad_maps);
 
   Array<U, 3> grad_uv(places.uv.shape[0], places.uv.shape[1], 2);
   same_bits(
       "sample_grad_uv " + how,
-      [&](const Exec &on) { sample_grad_uv<F, U>(on, maps, places, rule, grad, norm, dot, grad_uv); }, grad_uv);
+      [&](const Exec &on) { sample_grad_uv<F, U>(on, maps, places, rule, grad, scale, pull, grad_uv); }, grad_uv);
 }
 
 /// Pixels within the image, beyond it, and on its very border.
