@@ -244,10 +244,10 @@ def write_many(path: Path, number: int, times: int = 200 if LONG else 40) -> Non
 def test_a_killed_writer_leaves_nothing_that_is_read_as_a_cache(path):
     """Killed at any moment while it writes file after file: what is there is whole, and of the last that it said was
     done, or of the one after."""
-    chance, half_written = random.Random(0), 0
-    for killed in range(100 if LONG else 8):
+    chance, killed, half_written = random.Random(0), 0, 0
+    while killed < (100 if LONG else 8) or (half_written == 0 and killed < 200):
         out, into = os.pipe()
-        first = 1000 * killed
+        killed, first = killed + 1, 1000 * killed
         child = os.fork()
         if child == 0:
             try:

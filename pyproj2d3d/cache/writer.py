@@ -163,7 +163,7 @@ class CacheWriter:
         low, high = (n.item() for n in index.aminmax())
         if low < -1 or high >= 2**31:
             raise ValueError(f"index must be -1 or a point below 2**31, got {low if low < -1 else high}")
-        return pixel, index[pixel]
+        return pixel, index.index_select(0, pixel)
 
     def _rows(self, pixel: Tensor, point: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
         """(M, C), the features of the kept pixels."""
