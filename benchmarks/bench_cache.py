@@ -9,6 +9,7 @@ a row of its own removes the old ones, so that freeing their pages is in nobody'
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import tempfile
@@ -106,6 +107,26 @@ class Ours(Store):
 
     def read(self, frame: int) -> Tensor:
         return self.cache[frame].features
+
+
+class RawFile(Store):
+    """The rows one after the other, and nothing else: what the disk and memory allow."""
+
+    def save(self) -> None:
+        with open(self.folder / "rows", "wb", buffering=0) as file:
+            for rows in self.rows:
+                file.write(rows.numpy())
+        self.sync_all()
+
+    def open(self) -> None:
+        with open(self.folder / "rows", "rb") as file:
+            self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def read(self, frame: int) -> Tensor:
+        shape = self.rows[0].shape
+        start = frame * self.rows[0].nbytes
+        found = torch.frombuffer(self.mapped, dtype=torch.float16, count=shape.numel(), offset=start)
+        return found.view(shape)
 
 
 class Lmdb(Store):
@@ -248,6 +269,7 @@ STORES: dict[str, tuple[str, type[Store]]] = {
     "HDF5": ("h5py", Hdf5),
     "zarr": ("zarr", Zarr),
     "torch.save per frame": ("torch", TorchSave),
+    "raw file, no format": ("torch", RawFile),
 }
 
 
