@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def sync(path: Path) -> None:
     os.close(fd)
 
 
-class Store:
+class Store(ABC):
     """One way to keep frames in a folder. ``open`` comes before reading; what is read lies in the store or is new."""
 
     fresh = False  # whether ``read`` gives a tensor of its own
@@ -76,18 +77,18 @@ class Store:
             if folder != self.folder:
                 shutil.rmtree(folder)
 
-    def save(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def save(self) -> None: ...
 
     def sync_all(self) -> None:
         for path in (*self.folder.rglob("*"), self.folder):
             sync(path)
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027  # some have nothing to open
         pass
 
-    def read(self, frame: int) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, frame: int) -> Tensor: ...
 
     def some(self, frame: int, pixels: Tensor) -> Tensor:
         return self.read(frame)[pixels]

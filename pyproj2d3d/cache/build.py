@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops._check import FEATURES, check_int, check_tensor
+from ..ops._check import FEATURES, check_int, check_tensor, check_tolerance
 from ..ops.project import project
-from ..ops.visibility import _check_tolerance, visibility
+from ..ops.visibility import DEFAULT_TOLERANCE, visibility
 from ..ops.zbuffer import zbuffer
 from .reader import BrokenCacheError, FeatureCache
 from .writer import check_stored
@@ -73,7 +73,7 @@ def build_caches(
         RuntimeError: some scenes failed; the first failure is its cause.
     """
     stride, radius = check_stored(stride, radius, dtype)
-    abc = _check_tolerance(tolerance)
+    abc = DEFAULT_TOLERANCE if tolerance is None else check_tolerance(tolerance)
     if not all(map(math.isfinite, abc)):
         raise ValueError(f"tolerance must be finite, for the metadata are JSON, got {tolerance!r}")
     rule = {"rule": "|depth - z| <= a + b z + c z^2", "tolerance": list(abc)}

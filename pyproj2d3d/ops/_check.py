@@ -26,6 +26,7 @@ __all__ = [
     "check_matches",
     "check_number",
     "check_tensor",
+    "check_tolerance",
     "image_size",
 ]
 
@@ -82,6 +83,19 @@ def check_depth_scale(depth: Tensor, depth_scale: float | None) -> float:
     if not 0 < depth_scale < math.inf:
         raise ValueError(f"depth_scale must be positive and finite, got {depth_scale}")
     return depth_scale
+
+
+def check_tolerance(tolerance: float | Sequence[float]) -> tuple[float, float, float]:
+    if isinstance(tolerance, (int, float, Real)) and not isinstance(tolerance, bool):
+        tolerance = (tolerance, 0.0, 0.0)
+    if not isinstance(tolerance, Sequence) or isinstance(tolerance, str):
+        raise TypeError(f"tolerance must be a number a or three (a, b, c), got {tolerance!r}")
+    if len(tolerance) != 3:
+        raise ValueError(f"tolerance must be a number a or three (a, b, c), got {tolerance!r}")
+    a, b, c = (check_number("tolerance", t) for t in tolerance)
+    if min(a, b, c) < 0:
+        raise ValueError(f"tolerance must not be negative, got {tolerance!r}")
+    return a, b, c
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:

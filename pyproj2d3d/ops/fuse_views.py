@@ -11,7 +11,7 @@ from torch import Tensor
 from ..camera import Matches
 from ._check import check_choice, check_device, check_int, check_matches
 from ._register import contiguous, empty, native, on, register
-from .sample import channels_last, check_maps, norm_buffer, sample_grad
+from .sample import acc_empty, channels_last, check_maps, sample_grad
 
 __all__ = ["ViewFuser", "fuse_views"]
 
@@ -159,7 +159,7 @@ def _add(
     arg: Tensor | None,
 ) -> None:
     rule = native.MapRule(height, width, bilinear, align_corners)
-    norm = norm_buffer(len(point), maps) if normalize else None
+    norm = acc_empty(len(point), maps) if normalize else None
     matches = contiguous(ptr, point, pixel)
     native.fuse_views(on(maps), channels_last(maps), *matches, rule, norm, maximum, finish, fused, count, arg)
 

@@ -12,7 +12,7 @@ from ..camera import Matches
 from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_matches, check_tensor, image_size
 from ._register import contiguous, empty, native, on, register, sort_keys
 
-__all__ = ["channels_last", "check_cells", "check_maps", "norm_buffer", "sample", "sample_grad", "sample_rows"]
+__all__ = ["acc_empty", "channels_last", "check_cells", "check_maps", "sample", "sample_grad", "sample_rows"]
 
 
 def sample(
@@ -90,7 +90,7 @@ def channels_last(maps: Tensor) -> Tensor:
     return contiguous(maps.permute(0, 2, 3, 1))[0]
 
 
-def norm_buffer(rows: int, like: Tensor) -> Tensor:
+def acc_empty(rows: int, like: Tensor) -> Tensor:
     return like.new_empty(rows, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
 
 
@@ -106,7 +106,7 @@ def _run(
     normalize: bool,
 ) -> Tensor:
     out = empty(maps, _places(uv, pixel), maps.shape[1])
-    norm = norm_buffer(len(out), maps) if normalize else None
+    norm = acc_empty(len(out), maps) if normalize else None
     rule = native.MapRule(height, width, bilinear, align_corners)
     native.sample(on(maps), channels_last(maps), *contiguous(uv, ptr, pixel), rule, norm, out)
     return out
@@ -144,15 +144,15 @@ def _run_grad(
     views, channels, h, w = maps.shape
     rows, cells = _places(uv, pixel), views * h * w
     cell = torch.empty(rows, dtype=torch.int64, device=maps.device)
-    weight, scale = norm_buffer(4 * rows, maps).view(rows, 4), norm_buffer(rows, maps)
-    pull = norm_buffer(rows, maps) if normalize else None
+    weight, scale = acc_empty(4 * rows, maps).view(rows, 4), acc_empty(rows, maps)
+    pull = acc_empty(rows, maps) if normalize else None
     native.sample_prepare(on(maps), rows_first, *places, rule, *incoming, cell, weight, scale, pull)
 
     # Sorted by map cell, each cell has one worker that gathers what was read from it.
     cell, order = sort_keys(cell.int() if cells < 2**31 - 1 else cell, cells + 1)
     start = torch.searchsorted(cell, torch.arange(cells + 1, dtype=cell.dtype, device=maps.device))
     crowded = maps.device.type == "cpu" and bilinear and rows >= 4 * cells
-    partial = norm_buffer(2 * cells * channels, maps).view(views * h, 2, w * channels) if crowded else None
+    partial = acc_empty(2 * cells * channels, maps).view(views * h, 2, w * channels) if crowded else None
     grad_maps = empty(maps, views, h, w, channels)
     prepared = (weight, scale, pull, order, start)
     native.sample_grad_maps(on(maps), rows_first, bilinear, *incoming, *prepared, partial, grad_maps)

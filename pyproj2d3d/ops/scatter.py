@@ -40,9 +40,8 @@ def scatter(
 
     Returns:
         (M, C) or (M,) like ``features``, a row for each voxel; with ``return_arg`` also (M, C) or, for "first", (M,)
-        int64.
-        Differentiable in floating features. A point that is in no voxel takes no part and gets gradient 0; of several
-        equal maxima the lowest point gets all of it.
+        int64. Differentiable in floating features. A point that is in no voxel takes no part and gets gradient 0; of
+        several equal maxima the lowest point gets all of it.
 
     Raises:
         TypeError, ValueError: an argument of another type, shape or device than said here, or ``return_arg`` with a

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..camera import Camera, Matches
-from ._check import GEOMETRY, check_camera, check_depth_scale, check_device, check_int, check_number, check_tensor
+from ._check import (
+    GEOMETRY,
+    check_camera,
+    check_depth_scale,
+    check_device,
+    check_int,
+    check_number,
+    check_tensor,
+    check_tolerance,
+)
 from ._register import contiguous, native, on, register
 from .project import views_of
 from .zbuffer import zbuffer_depth
@@ -77,7 +85,7 @@ def visibility(
     z_min, z_max = check_number("z_min", z_min), check_number("z_max", z_max)
     if z_min < 0:
         raise ValueError(f"z_min must not be negative, got {z_min}")
-    a, b, c = _check_tolerance(tolerance)
+    a, b, c = DEFAULT_TOLERANCE if tolerance is None else check_tolerance(tolerance)
     scale = _check_depth(depth, depth_scale, radius, points, camera)
     points = points.detach()
     camera_from_world, intrinsics = (t.detach() for t in views_of(camera, points.dtype))
@@ -88,21 +96,6 @@ def visibility(
         depth = depth.detach().to(points.dtype)
     ptr, point, pixel = _visibility(*views, depth, scale, a, b, c, *camera.size, border, z_min, z_max)
     return Matches(ptr, point, pixel, len(points), camera.size)
-
-
-def _check_tolerance(tolerance: float | Sequence[float] | None) -> tuple[float, float, float]:
-    if tolerance is None:
-        return DEFAULT_TOLERANCE
-    if isinstance(tolerance, (int, float, Real)) and not isinstance(tolerance, bool):
-        tolerance = (tolerance, 0.0, 0.0)
-    if not isinstance(tolerance, Sequence) or isinstance(tolerance, str):
-        raise TypeError(f"tolerance must be a number a or three (a, b, c), got {tolerance!r}")
-    if len(tolerance) != 3:
-        raise ValueError(f"tolerance must be a number a or three (a, b, c), got {tolerance!r}")
-    a, b, c = (check_number("tolerance", t) for t in tolerance)
-    if min(a, b, c) < 0:
-        raise ValueError(f"tolerance must not be negative, got {tolerance!r}")
-    return a, b, c
 
 
 def _check_depth(
