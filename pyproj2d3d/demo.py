@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import FeatureCache, Matches, ViewFuser, project, sample, splat, visibility, voxelize, zbuffer
+from .data.scene import metres_of
 from .demo_cache import FILE, Kept, cache_facts, choose_pixels, dimmed, kept_picture, kept_pixels, write_cache
 from .demo_clouds import MOST_POINTS, Cloud, ThinnedCloud, VoxelGrid, lift, share_camera, spacing, thin
 from .report import FrameCounts, FramePictures, Report, VoxelCounts, write_report
@@ -99,7 +100,7 @@ def _writable_folder(folder: Path) -> Path:
 
 
 def _run(scene: Scene, name: str, path: Path, clock: Stopwatch) -> Path:
-    skipped = list(scene.skipped)
+    skipped = list(scene.frames.skipped)
     cloud, grid = _lift(scene, skipped, clock)
     fused, counts, kept = _match_and_fuse(scene, cloud, skipped, clock)
     if not counts:
@@ -149,7 +150,7 @@ def _read(frames: Iterable[Frame], skipped: list[str], clock: Stopwatch) -> Iter
     for frame in frames:
         try:
             with clock("read the images"):
-                images = frame.depth(), frame.color(), frame.labels()
+                images = frame.depth(), frame.color(), frame.semantic()
         except (OSError, ValueError) as error:
             if str(error) not in skipped:  # the frames are read more than once
                 skipped.append(str(error))
@@ -173,12 +174,13 @@ def _lift(scene: Scene, skipped: list[str], clock: Stopwatch) -> tuple[Cloud, Vo
             lifted = lift(frame, depth, image, labels)
         with clock("gather the frames in voxels"):
             grid.add(lifted)
-        if scene.points is None:
+        if scene.cloud is None:
             with clock("thin the lifted points"):
                 thinned.add(lifted)
-    if scene.points is None:
+    if scene.cloud is None:
         return thinned.result(), grid
-    return Cloud(scene.points, scene.colors, scene.labels, "The points come with the data."), grid
+    points, colors, labels = scene.cloud.points, scene.cloud.colors, scene.cloud.semantic
+    return Cloud(points, colors, labels, "The points come with the data."), grid
 
 
 def _match_and_fuse(
@@ -276,7 +278,7 @@ def _pictures(
             index, _ = zbuffer(uvz, size, radius=radius, matches=seen)
             drawn = splat(fused.filtered, index)[0].permute(1, 2, 0).to(torch.uint8)  # (H, W, 3)
             splatted = torch.where(index[0, ..., None] >= 0, drawn, splatted)
-    readings = _metres(depth, frame.depth_scale)
+    readings = metres_of(depth, frame.depth_scale)
     valid = readings[readings > 0]
     near, far = torch.quantile(valid[::7], torch.tensor([0.01, 0.99])).tolist() if len(valid) > 7 else (0.0, 1.0)
     looks = depth_colors(uvz[0, :, 2], near, far) if cloud.labels is None else label_colors(cloud.labels)
@@ -298,11 +300,6 @@ def _scatter_plot(image: Tensor, uvz: Tensor, matches: Matches, colors: Tensor, 
     index, _ = zbuffer(shuffled, image.shape[:2], radius=radius, matches=matches)
     dots = splat(colors.float(), index)[0].permute(1, 2, 0)  # (H, W, 3)
     return torch.where(index[0, ..., None] >= 0, dots, dimmed(image)).to(torch.uint8)
-
-
-def _metres(depth: Tensor, depth_scale: float) -> Tensor:
-    values = depth.to(torch.int32)
-    return torch.where(values == 65535, 0, values).float() / depth_scale
 
 
 def _cloud_view(scene: Scene, cloud: Cloud, fused: Fused) -> CloudView:

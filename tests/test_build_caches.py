@@ -102,7 +102,7 @@ def test_depth_in_float_metres_needs_no_scale(scenes, tmp_path):
         def depth(self):
             return self.frame.depth().float() / self.frame.depth_scale
 
-    metres = [replace(scenes[0], frames=[InMetres(frame) for frame in scenes[0].frames])]
+    metres = [replace(scenes[0], read_frames=lambda: [InMetres(frame) for frame in scenes[0].frames])]
     build_caches(metres, tmp_path / "metres", Network())
     build_caches(scenes[:1], tmp_path / "millimetres", Network())
     assert contents(tmp_path / "metres") == contents(tmp_path / "millimetres")
@@ -207,7 +207,7 @@ def test_a_cache_built_with_other_settings_says_which(scenes, tmp_path, keywords
 
 def test_a_cache_of_other_frames_says_so(scenes, tmp_path):
     build_caches(scenes[:1], tmp_path, Network())
-    fewer = replace(scenes[0], frames=scenes[0].frames[:1])
+    fewer = replace(scenes[0], read_frames=lambda: scenes[0].frames[:1])
     with pytest.raises(ValueError, match=r"room0.safetensors: .*2 frames that are not the 1 of the scene"):
         build_caches([fewer], tmp_path, Network())
 
@@ -301,7 +301,7 @@ WRONG = {
     "a map": (lambda scene: torch.ones(4, 5, 5), {}, r"ValueError: features\(scene\) must have shape \(4000, \*\)"),
     "integers": (lambda scene: torch.ones(4000, 4).long(), {}, r"TypeError: features\(scene\) must be float16 or"),
     "nothing": (lambda scene: None, {}, r"TypeError: features\(scene\) must be a tensor, got NoneType"),
-    "no points": (Network(), {"points": None}, r"ValueError: points of scene 'room1' must be there"),
+    "no points": (Network(), {"read_cloud": None}, r"ValueError: points of scene 'room1' must be there"),
 }
 
 

@@ -200,7 +200,7 @@ def test_a_colour_camera_of_its_own_is_obeyed(tmp_path):
     for matches in (inside, seen):
         u, v = (uv[matches.point.long()] + 0.5).floor().long().T
         assert torch.equal(matches.pixel.long(), v * frame.color_camera.size[1] + u)
-    agreement = frame.labels().flatten()[seen.pixel.long()] == scene.labels[seen.point.long()]
+    agreement = frame.semantic().flatten()[seen.pixel.long()] == scene.cloud.semantic[seen.point.long()]
     assert agreement.float().mean() > 0.97
     rows = count_rows(demo(tmp_path, tmp_path / "out").read_text(encoding="utf-8"))
     assert rows[2][2] == f"{len(seen.point):,}"
@@ -263,9 +263,13 @@ def test_real_frames_give_a_report_in_which_the_filter_brings_colours_closer(tmp
     assert len(page) < 10e6
 
 
+def no_pixels():
+    raise AssertionError("this frame has no files")
+
+
 def frame_of(camera: Camera, color_camera: Camera | None = None) -> Frame:
     """A frame that has no files."""
-    return Frame("by hand", camera, color_camera or camera, 1000.0, Path("depth"), Path("color"))
+    return Frame("by hand", camera, color_camera or camera, 1000.0, no_pixels, no_pixels)
 
 
 def test_lifted_points_project_back_to_their_pixels_and_depths():
@@ -361,7 +365,9 @@ def test_fusing_frame_by_frame_is_fusing_all_at_once(room):
     from pyproj2d3d.demo import Cloud, _match_and_fuse
 
     scene = read_posed_folder(room)
-    fused, _, _ = _match_and_fuse(scene, Cloud(scene.points, scene.colors, scene.labels, ""), [], Stopwatch())
+    fused, _, _ = _match_and_fuse(
+        scene, Cloud(scene.points, scene.cloud.colors, scene.cloud.semantic, ""), [], Stopwatch()
+    )
     mean, count = fused_colors(scene)
     assert torch.equal(fused.views, count)
     assert torch.allclose(fused.filtered, mean, atol=1e-3)

@@ -3,6 +3,17 @@
 from .mesh import render_depth
 from .posed_folder import read_posed_folder
 from .room import Room, write_room
-from .scene import Frame, Scene
+from .scene import Boxes, Cloud, Frame, Frames, Scene, SceneDataset
 
-__all__ = ["Frame", "Room", "Scene", "read_posed_folder", "render_depth", "write_room"]
+__all__ = [
+    "Boxes",
+    "Cloud",
+    "Frame",
+    "Frames",
+    "Room",
+    "Scene",
+    "SceneDataset",
+    "read_posed_folder",
+    "render_depth",
+    "write_room",
+]

@@ -1,10 +1,13 @@
-"""What is a scene? Posed RGB-D frames whose pixels are decoded only when asked for, and perhaps a point cloud."""
+"""What is a scene? Posed RGB-D frames, a labelled cloud, boxes: all read from the files only when asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,39 +15,47 @@ from torch import Tensor
 
 from ..camera import Camera
 
+Source = Callable[[], np.ndarray]  # reads pixels when called; its str names the file, and the place in it
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One posed RGB-D image. It holds paths, not pixels, and may be sent to DataLoader workers."""
+    """One posed RGB-D image. It holds where its pixels are, not the pixels, and may be sent to DataLoader workers.
+
+    An image whose size is not that of its camera is a ValueError when it is read; labels have the size of colour.
+    """
 
     name: str
     camera: Camera  # of the depth image, V = 1
     color_camera: Camera  # of the colour image, V = 1; equal to camera where the two share one
-    depth_scale: float  # metres = value / depth_scale
-    depth_path: Path
-    color_path: Path
-    label_path: Path | None = None
+    depth_scale: float | None  # metres = value / depth_scale; None where depth is in float metres
+    read_depth: Source
+    read_color: Source
+    read_semantic: Source | None = None
+    read_instance: Source | None = None
 
     def depth(self) -> Tensor:
-        """(H, W) uint16 as stored, of the size of ``camera``. 0 and 65535 are no reading."""
-        pixels = _decoded(self.depth_path, self.camera.size)
-        check_depth_mode(self.depth_path, pixels.mode)
-        return torch.from_numpy(np.array(pixels, dtype=np.uint16))
+        """(H, W) uint16, metres = value / ``depth_scale``, where 0 and 65535 are no reading; or float32 metres."""
+        return torch.from_numpy(_of_size(self.read_depth, self.camera.size))
+
+    def metres(self) -> Tensor:
+        """(H, W) float32: depth in metres, 0 where there is no reading."""
+        return metres_of(self.depth(), self.depth_scale)
 
     def color(self) -> Tensor:
         """(H, W, 3) uint8 RGB, of the size of ``color_camera``."""
-        return torch.from_numpy(np.array(_decoded(self.color_path, self.color_camera.size).convert("RGB")))
+        return torch.from_numpy(_of_size(self.read_color, self.color_camera.size))
 
-    def labels(self) -> Tensor | None:
-        """(H, W) int64 semantic ids, of the size of ``color_camera``; None where the scene has none.
+    def semantic(self) -> Tensor | None:
+        """(H, W) int64 class of each pixel of the colour image, -1 for none; None where the frame has no labels."""
+        return self._ids(self.read_semantic)
 
-        Ids are as stored, except that the stored 0, no label, is -1 here.
-        """
-        if self.label_path is None:
-            return None
-        pixels = _decoded(self.label_path, self.color_camera.size)
-        check_label_mode(self.label_path, pixels.mode)
-        return ids_from_stored(np.array(pixels))
+    def instance(self) -> Tensor | None:
+        """(H, W) int64 object of each pixel of the colour image, -1 for none; None where the frame has none."""
+        return self._ids(self.read_instance)
+
+    def _ids(self, source: Source | None) -> Tensor | None:
+        return None if source is None else torch.from_numpy(_of_size(source, self.color_camera.size).astype(np.int64))
 
     def __getstate__(self) -> dict[str, object]:
         """Cameras travel as arrays: a tensor sent to a spawned worker takes a file descriptor, and scenes are long."""
@@ -62,45 +73,127 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points of one scene in the world of its poses, and what is known of each; None where the files do not say."""
+
+    points: Tensor  # (N, 3) float32, metres
+    colors: Tensor | None = None  # (N, 3) uint8
+    normals: Tensor | None = None  # (N, 3) float32, of unit length, 0 where there is none
+    semantic: Tensor | None = None  # (N,) int64 class, -1 for none
+    instance: Tensor | None = None  # (N,) int64 object, -1 for none
+    superpoint: Tensor | None = None  # (N,) int64
+    faces: Tensor | None = None  # (F, 3) int64, where the points are the vertices of a mesh
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Oriented boxes of one scene, as :mod:`pyproj2d3d.metrics` takes them."""
+
+    box: Tensor  # (K, 7) float32: centre, full sizes, heading about z, counter-clockwise, radians
+    label: Tensor  # (K,) int64 class
+
+
+class Frames(Sequence[Frame]):
+    """Frames in order, and a readable line for each that was left out."""
+
+    def __init__(self, frames: Sequence[Frame] = (), skipped: Sequence[str] = ()):
+        self._frames, self.skipped = tuple(frames), tuple(skipped)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]  # an int gives a Frame, a slice a tuple of them
+        return self._frames[i]
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """Posed frames of one place, and its point cloud in world coordinates where there is one."""
+    """One place. Making it reads nothing; ``frames``, ``cloud`` and ``boxes`` are read when first asked for, and kept.
+
+    The readers give functions that can be pickled; what was read is not sent along.
+    """
 
     name: str
-    frames: Sequence[Frame]
-    skipped: tuple[str, ...] = ()  # a readable line for each frame that was left out
-    points: Tensor | None = None  # (N, 3) float32, metres
-    colors: Tensor | None = None  # (N, 3) uint8
-    labels: Tensor | None = None  # (N,) int64, -1 where there is none
+    read_frames: Callable[[], Frames] = Frames
+    read_cloud: Callable[[], Cloud] | None = None
+    read_boxes: Callable[[], Boxes] | None = None
+    read_alignment: Callable[[], Tensor] | None = None
+    scene_type: str | None = None  # what kind of room it is, as the dataset words it
+
+    @cached_property
+    def frames(self) -> Frames:
+        """Its posed frames, in order, their pixels still on the disk. ``frames.skipped`` says what was left out."""
+        return self.read_frames()
+
+    @cached_property
+    def cloud(self) -> Cloud | None:
+        return None if self.read_cloud is None else self.read_cloud()
+
+    @cached_property
+    def boxes(self) -> Boxes | None:
+        return None if self.read_boxes is None else self.read_boxes()
+
+    @cached_property
+    def aligned_from_world(self) -> Tensor | None:
+        """(4, 4) float64 to upright axes along the walls, where the dataset has one. Nothing here is multiplied by it:
+        points and poses are in one world."""
+        return None if self.read_alignment is None else self.read_alignment()
+
+    @property
+    def points(self) -> Tensor | None:
+        """(N, 3) float32 of the cloud; None where there is none."""
+        return self.cloud.points if self.cloud else None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
 
-def ids_from_stored(stored: np.ndarray) -> Tensor:
-    """Stored label values to int64 ids: 0, which stands for no label, becomes -1."""
-    ids = torch.from_numpy(stored.astype(np.int64))
-    return torch.where(ids == 0, -1, ids)
+@dataclass(frozen=True, eq=False)
+class SceneDataset(Sequence[Scene]):
+    """The scenes below a folder, by number or by name. Making it lists folders and reads no pixels, no points.
+
+    ``classes`` names the classes; the ids of all labels are places in it, -1 is no label.
+    """
+
+    TITLE: ClassVar[str] = ""  # the name of the dataset
+
+    root: Path
+    split: str | None = None
+    names: tuple[str, ...] = field(init=False, default=())  # of the scenes, in order
+    classes: tuple[str, ...] = field(init=False, default=())
+    missing: tuple[str, ...] = field(init=False, default=())  # a readable line for each piece that was looked for
+
+    @abstractmethod
+    def open(self, name: str) -> Scene:
+        """The scene of that name."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, scene):  # type: ignore[no-untyped-def]  # an int or a name gives a Scene
+        if isinstance(scene, str):
+            if scene not in self.names:
+                raise KeyError(f"{self.root}: there is no scene {scene!r} among {len(self)}")
+            return self.open(scene)
+        return self.open(self.names[scene])
+
+    def __iter__(self) -> Iterator[Scene]:
+        return map(self.open, self.names)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r}, split={self.split!r}): {len(self)} scenes"
 
 
-def check_depth_mode(path: Path, mode: str) -> None:
-    """16-bit grey is called I;16 by Pillow, and I by its older versions."""
-    if mode not in ("I;16", "I;16B", "I"):
-        raise ValueError(f"{path}: depth must be a 16-bit image of one channel, got Pillow mode {mode}")
+def metres_of(depth: Tensor, depth_scale: float | None) -> Tensor:
+    """(H, W) float32 metres of depth as :meth:`Frame.depth` returns it, 0 where there is no reading."""
+    if depth_scale is None:
+        return torch.where((depth > 0) & torch.isfinite(depth), depth, 0)
+    values = depth.int()
+    return torch.where(values == 65535, 0, values).float() / depth_scale
 
 
-def check_label_mode(path: Path, mode: str) -> None:
-    if mode not in ("L", "P", "I;16", "I;16B", "I"):
-        raise ValueError(f"{path}: labels must be an 8 or 16-bit image of one channel, got Pillow mode {mode}")
-
-
-def _decoded(path: Path, size: tuple[int, int]):  # type: ignore[no-untyped-def]  # a PIL image; PIL is imported lazily
-    """The decoded image, or an error that names the file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises depends on where a file is broken
-        raise OSError(f"{path}: cannot be decoded, is it truncated? ({error})") from error
-    if (image.height, image.width) != size:
-        raise ValueError(f"{path}: must have size {size} (H, W), got {(image.height, image.width)}")
-    return image
+def _of_size(source: Source, size: tuple[int, int]) -> np.ndarray:
+    pixels = source()
+    if pixels.shape[:2] != size:
+        raise ValueError(f"{source}: must have size {size} (H, W), got {pixels.shape[:2]}")
+    return pixels

@@ -57,15 +57,15 @@ def test_depth_and_labels_come_back_exactly(written, layout):
         assert frame.depth().dtype == torch.uint16
         assert torch.equal(frame.depth().to(torch.float64), (1000 * depth).round())
         labels = Room(3).render(frame.color_camera)[1][0]
-        assert frame.labels().dtype == torch.int64
-        assert torch.equal(frame.labels(), labels)
+        assert frame.semantic().dtype == torch.int64
+        assert torch.equal(frame.semantic(), labels)
 
 
 def test_poses_and_intrinsics_come_back_to_the_bit(written, layout):
     scene = read_posed_folder(written[layout])
     camera = Room(3).path(11, 3).resized(SIZE)
     assert len(scene.frames) == 11
-    assert scene.skipped == ()
+    assert scene.frames.skipped == ()
     for i, frame in enumerate(scene.frames):
         assert len(frame.camera) == len(frame.color_camera) == 1
         assert frame.camera.dtype == torch.float64
@@ -103,22 +103,23 @@ def test_the_cloud_comes_back(written, layout):
     scene = read_posed_folder(written[layout])
     points, labels, colors = Room(3).points(500, 3)
     assert torch.equal(scene.points, points.float())
-    assert torch.equal(scene.labels, labels)
-    assert torch.equal(scene.colors, colors)
+    assert torch.equal(scene.cloud.semantic, labels)
+    assert torch.equal(scene.cloud.colors, colors)
     assert scene.name == written[layout].name
 
 
 def test_a_cloud_under_another_name_is_not_read(folder):
     (folder / "points.ply").rename(folder / "fragment.ply")
     scene = read_posed_folder(folder)
-    assert (scene.points, scene.colors, scene.labels) == (None, None, None)
+    assert scene.cloud is None
+    assert scene.points is None
 
 
 def test_depth_scale_is_handed_on_and_must_be_positive(written):
-    assert read_posed_folder(written["7scenes"], depth_scale=5000).frames[0].depth_scale == 5000
+    assert read_posed_folder(written["7scenes"], depth=5000).frames[0].depth_scale == 5000
     for scale in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="depth_scale must be positive and finite, got"):
-            read_posed_folder(written["7scenes"], depth_scale=scale)
+            read_posed_folder(written["7scenes"], depth=scale)
 
 
 def test_noise_grows_with_the_square_of_depth(tmp_path):
@@ -145,7 +146,7 @@ def test_a_room_is_not_written_over_another_scene(folder):
 def test_a_folder_without_labels_has_none(folder, layout):
     for i in range(11):
         of_frame(folder, i, "label").unlink()
-    assert read_posed_folder(folder).frames[0].labels() is None
+    assert read_posed_folder(folder).frames[0].semantic() is None
 
 
 def test_a_stored_label_of_0_is_no_label(folder):
@@ -153,7 +154,7 @@ def test_a_stored_label_of_0_is_no_label(folder):
     stored = np.array(Image.open(path)).astype(np.uint16)
     stored[3, 4], stored[3, 5] = 0, 300
     Image.fromarray(stored).save(path)
-    labels = read_posed_folder(folder).frames[2].labels()
+    labels = read_posed_folder(folder).frames[2].semantic()
     assert labels[3, 4:6].tolist() == [-1, 300]
 
 
@@ -237,7 +238,7 @@ def test_a_frame_with_a_pose_that_is_not_finite_is_left_out_and_said(folder, los
     with pytest.warns(UserWarning, match=f"2 of 11 frames are left out.*{names[0]}, {names[10]}"):
         scene = read_posed_folder(folder)
     assert [f.name for f in scene.frames] == names[1:10]
-    assert scene.skipped == (f"{names[0]}: pose is not finite", f"{names[10]}: pose is not finite")
+    assert scene.frames.skipped == (f"{names[0]}: pose is not finite", f"{names[10]}: pose is not finite")
     assert torch.equal(
         scene.frames[0].camera.world_from_camera, Room(3).path(11, 3)[1].world_from_camera
     )  # and keep their own poses
@@ -256,7 +257,7 @@ def test_a_truncated_image_opens_and_is_named_when_it_is_decoded(folder, kind):
     path.write_bytes(path.read_bytes()[:-60])
     frame = read_posed_folder(folder).frames[1]
     with pytest.raises(OSError, match=says(path, "cannot be decoded, is it truncated")):
-        {"depth": frame.depth, "color": frame.color, "label": frame.labels}[kind]()
+        {"depth": frame.depth, "color": frame.color, "label": frame.semantic}[kind]()
 
 
 @pytest.mark.parametrize("kind", ["depth", "color", "label"])
@@ -270,7 +271,7 @@ def test_an_image_cut_off_within_its_header_is_named_at_once(folder, kind):
 def test_every_cut_of_a_depth_image_is_an_error_or_does_no_harm(written, tmp_path):
     folder = shutil.copytree(written["7scenes"], tmp_path / "scene")
     frame = read_posed_folder(folder).frames[0]
-    whole, path = frame.depth(), frame.depth_path
+    whole, path = frame.depth(), frame.read_depth.path
     data, harmless = path.read_bytes(), 0
     for n in range(len(data)):
         path.write_bytes(data[:n])
@@ -325,8 +326,10 @@ def test_labels_of_several_channels_are_an_error(folder):
 
 def test_an_image_that_changes_its_size_after_opening_is_an_error(folder):
     frame = read_posed_folder(folder).frames[0]
-    Image.fromarray(np.zeros((20, 30), np.uint16)).save(frame.depth_path)
-    with pytest.raises(ValueError, match=says(frame.depth_path, r"must have size \(24, 32\) \(H, W\), got \(20, 30\)")):
+    Image.fromarray(np.zeros((20, 30), np.uint16)).save(frame.read_depth.path)
+    with pytest.raises(
+        ValueError, match=says(frame.read_depth.path, r"must have size \(24, 32\) \(H, W\), got \(20, 30\)")
+    ):
         frame.depth()
 
 
@@ -388,7 +391,7 @@ def test_both_layouts_in_one_folder_are_an_error(written, tmp_path):
 def test_a_broken_cloud_is_named(folder):
     (folder / "points.ply").write_bytes((folder / "points.ply").read_bytes()[:-1])
     with pytest.raises(ValueError, match=says(folder / "points.ply", "500 vertices of 17 bytes were wanted")):
-        read_posed_folder(folder)
+        _ = read_posed_folder(folder).cloud
 
 
 @pytest.mark.parametrize(
@@ -403,4 +406,4 @@ def test_a_cloud_with_other_kinds_of_properties_is_named(folder, old, new, wante
     assert old in data
     (folder / "points.ply").write_bytes(data.replace(old, new) + bytes(2 * 500))  # two more bytes a vertex
     with pytest.raises(ValueError, match=says(folder / "points.ply", wanted)):
-        read_posed_folder(folder)
+        _ = read_posed_folder(folder).cloud
