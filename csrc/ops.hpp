@@ -214,6 +214,17 @@ void scatter_grad(const Exec &on, View<const F, 2> grad, View<const int64_t, 1> 
 void scatter_mode(const Exec &on, View<const int64_t, 1> labels, const Segments &segments, View<int64_t, 1> scratch,
                   View<int64_t, 1> out);
 
+/// CPU only: the weight (E) of edges (E, 2) from a point p to a point q of points (N, 3), with normals (N, 3) n and m:
+/// 1 - n . m, squared where m . (q - p) > 0, which is convex; 0 where that is negative, infinite where it is NaN.
+template <class T>
+void superpoints_weights(const Exec &on, View<const T, 2> points, View<const T, 2> normals,
+                         View<const int64_t, 2> edges, View<T, 1> weight);
+/// CPU only, on one thread: the segment of each point, out (N), numbered by their lowest points. sorted (E) has the
+/// weights in ascending order, order (E) the edges they are of; it is used up. threshold (N) and size (N) are scratch.
+template <class T>
+void superpoints_merge(View<const int64_t, 2> edges, View<const T, 1> sorted, double k, int64_t min_size,
+                       View<int64_t, 1> order, View<T, 1> threshold, View<int64_t, 1> size, View<int64_t, 1> out);
+
 /// CPU only: the first match that is not a point of n_points at a pixel of n_pixels, or does not ascend within its
 /// view; M where all are sound.
 int64_t first_bad_match(const Exec &on, View<const int64_t, 1> ptr, View<const int32_t, 1> point,

@@ -14,6 +14,7 @@ from .ops.project import project
 from .ops.sample import sample
 from .ops.scatter import scatter
 from .ops.splat import splat
+from .ops.superpoints import superpoints
 from .ops.visibility import visibility
 from .ops.voxelize import voxelize
 from .ops.zbuffer import zbuffer
@@ -36,6 +37,7 @@ __all__ = [
     "sample",
     "scatter",
     "splat",
+    "superpoints",
     "visibility",
     "voxelize",
     "zbuffer",

@@ -32,7 +32,12 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        return self.op not in ("visibility", "voxelize") and self.how != "mode"
+        return self.op not in ("visibility", "voxelize", "superpoints") and self.how != "mode"
+
+    @property
+    def host_only(self) -> bool:
+        """Its arguments are on the host, whatever the device of the scene."""
+        return self.op == "superpoints"
 
     @property
     def synchronises(self) -> bool:
@@ -68,6 +73,16 @@ def clouds_of(scene: Scene) -> Tensor:
 
 def voxels_of(scene: Scene) -> Voxels:
     return pyproj2d3d.reference.voxelize(scene.points, 0.7)
+
+
+def graph_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Points, normals (N, 3) along the axes for most, and edges (3 N, 2): some twice, some from a point to itself."""
+    points = scene.points.cpu()
+    n, rng = len(points), torch.Generator().manual_seed(0)
+    slope = torch.nn.functional.normalize(points)
+    normals = torch.where(torch.rand(n, 1, generator=rng) < 0.8, slope.round(), slope)
+    edges = torch.stack((torch.arange(3 * n) % max(n, 1), torch.randint(max(n, 1), (3 * n,), generator=rng)), dim=1)
+    return points, normals, edges
 
 
 def labels_of(scene: Scene) -> Tensor:
@@ -106,6 +121,8 @@ CASES = [
     Case("scatter", "min", lambda s: ((s.features, voxels_of(s), "min"), {})),
     Case("scatter", "mode", lambda s: ((labels_of(s), voxels_of(s), "mode"), {}), compiled=True),
     Case("scatter", "first", lambda s: ((s.features, voxels_of(s), "first"), {})),
+    Case("superpoints", "edges", lambda s: (graph_of(s), {"k": 0.3, "min_size": 4}), compiled=True),
+    Case("superpoints", "small", lambda s: (graph_of(s), {"k": 0.01, "min_size": 1})),
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

@@ -71,6 +71,7 @@ def test_the_public_names_are_those_that_are_documented():
         "sample",
         "scatter",
         "splat",
+        "superpoints",
         "visibility",
         "voxelize",
         "zbuffer",

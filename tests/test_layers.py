@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyproj2d3d"
 OPERATIONS = [
     *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
-    *("back_project", "voxelize", "scatter"),
+    *("back_project", "voxelize", "scatter", "superpoints"),
 ]
 
 # What each module of the package may import from it, at the top of the file or inside a function.

@@ -1,4 +1,4 @@
-// back_project, voxelize and scatter: images to clouds, clouds to voxels.
+// back_project, voxelize, scatter and superpoints: images to clouds, clouds to voxels and segments.
 
 #include "bind/tensor.hpp"
 #include "ops.hpp"
@@ -197,10 +197,36 @@ void bind_scatter(py::module_ &m) {
       kNoGil);
 }
 
+void bind_superpoints(py::module_ &m) {
+  m.def(
+      "superpoints_weights",
+      [](const Exec &on, const Array &points, const Array &normals, const Array &edges, const Array &weight) {
+        visit_geometry(points.dtype, [&](auto type) {
+          using T = decltype(type);
+          superpoints_weights(on, points.view<const T, 2>(), normals.view<const T, 2>(), edges.view<const int64_t, 2>(),
+                              weight.view<T, 1>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "superpoints_merge",
+      [](const Array &edges, const Array &sorted, double k, int64_t min_size, const Array &order,
+         const Array &threshold, const Array &size, const Array &out) {
+        visit_geometry(sorted.dtype, [&](auto type) {
+          using T = decltype(type);
+          superpoints_merge(edges.view<const int64_t, 2>(), sorted.view<const T, 1>(), k, min_size,
+                            order.view<int64_t, 1>(), threshold.view<T, 1>(), size.view<int64_t, 1>(),
+                            out.view<int64_t, 1>());
+        });
+      },
+      kNoGil);
+}
+
 }  // namespace
 
 void bind_clouds(py::module_ &m) {
   bind_back_project(m);
   bind_voxelize(m);
   bind_scatter(m);
+  bind_superpoints(m);
 }

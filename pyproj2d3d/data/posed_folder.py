@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ import torch
 from .images import depth_encoding, image_header
 from .ply import read_ply
 from .posed_images import Files, posed_frames
-from .scene import Cloud, Frames, Scene
+from .scene import Cloud, Frames, Scene, SceneDataset
 
 _SEVEN_SCENES = re.compile(r"(frame-\d+)\.(?:(color)\.(?:png|jpe?g)|(depth)\.png|(pose)\.txt|(label)\.png)")
 _SCANNET = {"depth": r"(\d+)\.png", "color": r"(\d+)\.(?:png|jpe?g)", "pose": r"(\d+)\.txt", "label": r"(\d+)\.png"}
@@ -75,6 +77,36 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth: str | float = "mil
     cloud = folder / "points.ply"
     read_cloud = partial(read_points, cloud) if cloud.is_file() else None
     return Scene(folder.resolve().name, partial(_given, frames), read_cloud)
+
+
+@dataclass(frozen=True, eq=False)
+class PosedFolders(SceneDataset):
+    """Fetch any posed RGB-D recording, as :func:`read_posed_folder` reads it: one folder, or a folder of such folders.
+
+    There is one scene per folder, called as the folder is; no class names, so ids stay as they are stored, and no
+    splits.
+    """
+
+    TITLE: ClassVar[str] = "Posed RGB-D folders"
+
+    def __post_init__(self) -> None:
+        root = Path(self.root)
+        if self.split is not None:
+            raise ValueError(f"{root}: posed folders have no splits, got split={self.split!r}")
+        inner = () if is_posed_folder(root) else sorted(p.name for p in root.iterdir() if is_posed_folder(p))
+        if not inner and not is_posed_folder(root):
+            raise FileNotFoundError(f"{root}: must be a posed RGB-D folder or a folder of such folders")
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "names", tuple(inner) or (root.resolve().name,))
+
+    def open(self, name: str) -> Scene:
+        inner = self.root / name
+        return read_posed_folder(inner if is_posed_folder(inner) else self.root)
+
+
+def is_posed_folder(path: Path) -> bool:
+    """Whether a folder has files that are named as :func:`read_posed_folder` wants them."""
+    return path.is_dir() and bool(_seven_scenes_files(path) or _scannet_files(path))
 
 
 def _given(frames: Frames) -> Frames:

@@ -8,6 +8,7 @@ torchmetrics classes, for training and for several processes; only there is torc
 from .average_precision import Verdicts
 from .detection import DetectionScores, box_iou, detection_scores, match_boxes
 from .instances import InstanceScores, instance_scores, match_instances
+from .purity import purity
 from .released_gad import ReleasedGadCounts, ReleasedGadScores, released_gad_counts, released_gad_scores
 from .segmentation import SegmentationScores, confusion_matrix, segmentation_scores
 
@@ -24,6 +25,7 @@ __all__ = [
     "instance_scores",
     "match_boxes",
     "match_instances",
+    "purity",
     "released_gad_counts",
     "released_gad_scores",
     "segmentation_scores",

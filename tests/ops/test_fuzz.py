@@ -21,6 +21,7 @@ from pyproj2d3d import (
     reference,
     sample,
     scatter,
+    superpoints,
     visibility,
     voxelize,
     zbuffer,
@@ -230,3 +231,36 @@ def test_scatter_of_any_features(rows, dtype):
         assert_close(scatter(features, voxels, reduce), reference.scatter(features, voxels, reduce))
     labels = torch.stack((label, label.abs() // 2), dim=1).long()
     assert_same_bits(scatter(labels, voxels, "mode"), reference.scatter(labels, voxels, "mode"))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Points, normals and edges; many weights are equal."""
+    axis = st.sampled_from([(0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (0.6, 0.8, 0.0), (0.8, 0.6, 0.0)])
+    rows = draw(st.lists(st.tuples(st.tuples(*[coordinate] * 3), axis | st.tuples(*[coordinate] * 3)), max_size=30))
+    end = st.integers(0, max(len(rows) - 1, 0))
+    edges = draw(st.lists(st.tuples(end, end), max_size=80)) if rows else []
+    points, normals = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2, 3).to(draw(dtypes)).unbind(dim=1)
+    return points, normals, torch.tensor(edges, dtype=torch.int64).reshape(-1, 2)
+
+
+@fuzz
+@hypothesis.given(graphs(), st.sampled_from([0.0, 0.01, 0.3, 2.0, 1e30]) | st.floats(0, 4), st.integers(1, 8))
+def test_superpoints_of_any_graph(graph, k, min_size):
+    found = superpoints(*graph, k=k, min_size=min_size)
+    assert torch.equal(found, reference.superpoints(*graph, k=k, min_size=min_size))
+    points, _, edges = graph
+    first = {s: found.tolist().index(s) for s in found.tolist()}
+    assert list(first) == list(range(len(first)))  # numbered as they are met
+    neighbours = dict.fromkeys(range(len(points)), frozenset())
+    for a, b in edges.tolist():
+        neighbours[a], neighbours[b] = neighbours[a] | {b}, neighbours[b] | {a}
+    for s, start in first.items():  # each hangs together
+        members = {i for i, of in enumerate(found.tolist()) if of == s}
+        reached, new = {start}, {start}
+        while new:
+            new = {m for i in new for m in neighbours[i]} & members - reached
+            reached |= new
+        assert reached == members
+        if len(members) < min_size:  # and is as large as it has to be, or has no neighbour
+            assert not {m for i in members for m in neighbours[i]} - members
