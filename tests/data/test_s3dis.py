@@ -1,0 +1,668 @@
+"""Are the rooms and images of S3DIS read as they lie on the disk, and is everything wrong with them named?"""
+
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyproj2d3d.data.s3dis import KNOWN_FAULTS, S3DIS, read_points, read_room
+from pyproj2d3d.data.stanford2d3ds import AREA_5_FROM_5B, CLASSES, MISSING_COLOR, class_of, read_labels, read_pose_file
+
+CHAIR = "1.5 2.25 0.5 10 20 30\n1.5 2.25 1.0 11 21 31\n"
+FLOOR = "0.0 0.0 0.0 255 0 7\n4.0 0.0 0.0 254 1 8\n4.0 3.0 0.0 253 2 9\n"
+STAIRS = "3.0 3.0 3.0 100.000000 101.000000 102.000000\n"
+LABELS = ["<UNK>_0_<UNK>_0_0", "chair_1_office_2_1", "floor_1_office_2_1", "stairs_1_office_2_1"]
+SIZE = (4, 6)
+TURNED = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # a camera that looks along x, its own x along -y
+
+
+def write_room(folder, **objects):
+    annotations = folder / "Annotations"
+    annotations.mkdir(parents=True)
+    for name, text in objects.items():
+        (annotations / f"{name}.txt").write_text(text)
+    (folder / f"{folder.name}.txt").write_text("".join(objects.values()))
+
+
+def write_angles(root, area, **angles):
+    lines = [f"## Global alignment angle per disjoint space in Area_{area} ##", "## Disjoint Space Name ... ##"]
+    path = root / f"Area_{area}" / f"Area_{area}_alignmentAngle.txt"
+    path.write_text("\n".join(lines + [f"{room} {angle}" for room, angle in angles.items()]) + "\n")
+
+
+def write_frame(images, area, room, number, location=(1.0, 2.0, 1.5), uuid="ab12"):
+    """Depth of 2 m but for one missing pixel; left half chair, right half floor, one pixel each of nothing."""
+    data, stem = images / f"area_{area}" / "data", f"camera_{uuid}_{room}_frame_{number}_domain"
+    for kind in ("rgb", "depth", "pose", "semantic"):
+        (data / kind).mkdir(parents=True, exist_ok=True)
+    depth = np.full(SIZE, 1024, np.uint16)
+    depth[0, 0] = 65535
+    color = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    index = np.where(np.arange(6) < 3, 1, 2) + np.zeros((4, 1), int)
+    index[1, 1], index[2, 2], index[3, 3] = 0, MISSING_COLOR, 3
+    semantic = np.stack([index >> 16, index >> 8 & 255, index & 255], axis=-1).astype(np.uint8)
+    for kind, pixels in (("depth", depth), ("rgb", color), ("semantic", semantic)):
+        Image.fromarray(pixels).save(data / kind / f"{stem}_{kind}.png")
+    pose = {
+        "camera_k_matrix": [[5.0, 0.0, 3.0], [0.0, 5.0, 2.0], [0.0, 0.0, 1.0]],
+        "camera_rt_matrix": np.column_stack([TURNED, -TURNED @ location]).tolist(),
+        "camera_location": list(location),
+    }
+    (data / "pose" / f"{stem}_pose.json").write_text(json.dumps(pose))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three rooms of v1.2, in two areas, one with images."""
+    root = tmp_path / "Stanford3dDataset_v1.2"
+    write_room(root / "Area_1" / "office_2", chair_1=CHAIR, floor_1=FLOOR, stairs_1=STAIRS)
+    write_room(root / "Area_1" / "office_10", wall_1=CHAIR)
+    write_room(root / "Area_5" / "hallway_1", wall_1=FLOOR)
+    write_angles(root, 1, office_2=90, office_10=0)
+    write_angles(root, 5, hallway_1=180)
+    images = root / "2D-3D-S"
+    write_frame(images, "1", "office_2", 10)
+    write_frame(images, "1", "office_2", 9)
+    write_frame(images, "1", "office_10", 3)
+    (images / "assets").mkdir()
+    (images / "assets" / "semantic_labels.json").write_text(json.dumps(LABELS))
+    return root
+
+
+def office(root):
+    return root / "Area_1" / "office_2"
+
+
+def pose_file(root):
+    return root / "2D-3D-S" / "area_1" / "data" / "pose" / "camera_ab12_office_2_frame_9_domain_pose.json"
+
+
+def says(file, text):
+    return re.escape(str(file)) + ".*" + text
+
+
+def test_a_room_is_its_annotations_one_after_the_other(root):
+    cloud = S3DIS(root)["Area_1_office_2"].cloud
+    assert cloud.points.dtype == torch.float32
+    assert cloud.points.tolist() == [[1.5, 2.25, 0.5], [1.5, 2.25, 1], [0, 0, 0], [4, 0, 0], [4, 3, 0], [3, 3, 3]]
+    assert cloud.colors.dtype == torch.uint8
+    assert cloud.colors[[0, 2, 5]].tolist() == [[10, 20, 30], [255, 0, 7], [100, 101, 102]]
+    assert cloud.semantic.tolist() == [8, 8, 1, 1, 1, 12]  # chair, floor, and stairs are clutter
+    assert cloud.instance.tolist() == [0, 0, 1, 1, 1, 2]
+    assert cloud.semantic.dtype == cloud.instance.dtype == torch.int64
+
+
+def test_classes_have_their_usual_order_and_what_is_none_is_clutter():
+    assert (len(CLASSES), CLASSES[0], CLASSES[8], CLASSES[12]) == (13, "ceiling", "chair", "clutter")
+    assert [class_of(name) for name in ("board_3", "stairs_1_office_2_1", "<UNK>_0_<UNK>_0_0")] == [11, 12, -1]
+
+
+def test_rooms_are_listed_by_area_and_name_and_know_what_they_are(root):
+    dataset = S3DIS(root)
+    assert dataset.names == ("Area_1_office_10", "Area_1_office_2", "Area_5_hallway_1")
+    assert dataset.classes == CLASSES
+    assert [scene.scene_type for scene in dataset] == ["office", "office", "hallway"]
+    assert repr(dataset) == f"S3DIS({str(root)!r}, split=None): 3 scenes"
+    assert [str(root / f"Area_{i}") + ": not there" in dataset.missing for i in (1, 2, 3, 4, 5, 6)] == [
+        False,
+        *[True] * 3,
+        False,
+        True,
+    ]
+
+
+def test_area_5_is_the_validation_split_and_areas_choose_any_other_fold(root):
+    assert S3DIS(root, "val").names == ("Area_5_hallway_1",)
+    assert S3DIS(root, "train").names == ("Area_1_office_10", "Area_1_office_2")
+    assert S3DIS(root, areas=(5, 1)).names == ("Area_5_hallway_1", "Area_1_office_10", "Area_1_office_2")
+    assert S3DIS(root, areas=[5]).areas == (5,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"split": "test"}, 'split must be "train", "val" \\(Area 5\\) or None, got \'test\''),
+        ({"split": "val", "areas": (1,)}, "split and areas must not both be given, got 'val' and \\(1,\\)"),
+        ({"areas": (1, 7)}, "areas must be some of 1 to 6, each once, got \\(1, 7\\)"),
+        ({"areas": (1, 1)}, "each once, got \\(1, 1\\)"),
+        ({"areas": ()}, "areas must be some of 1 to 6, each once, got \\(\\)"),
+        ({"areas": 5}, "areas must be some of 1 to 6, each once, got 5"),
+        ({"area_5b": "ignore"}, 'area_5b must be "as stored", "moved" or "left out", got \'ignore\''),
+    ],
+)
+def test_an_unknown_choice_is_an_error(root, arguments, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        S3DIS(root, **arguments)
+
+
+def test_a_root_that_is_none_is_an_error(root, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileNotFoundError, match=says(tmp_path / "none", "must be the folder of S3DIS.*there is none")):
+        S3DIS(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=says(tmp_path / "file", "must be the folder of S3DIS.*got a file")):
+        S3DIS(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=says(tmp_path, "no rooms: looked for Area_N/ROOM/Annotations/")):
+        S3DIS(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no rooms: .* in areas 2, 3$"):
+        S3DIS(root, areas=(2, 3))
+    with pytest.raises(FileNotFoundError, match=says(tmp_path / "file", "images must be the folder of 2D-3D-S")):
+        S3DIS(root, images=tmp_path / "file")
+
+
+def test_opening_reads_no_points_and_no_pixels(root):
+    for path in root.rglob("*.txt"):
+        if "alignment" not in path.name:
+            path.write_text("broken")
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"broken")
+    scenes = list(S3DIS(root))
+    with pytest.raises(ValueError, match="line 1"):
+        _ = scenes[0].cloud
+    with pytest.raises(OSError, match="cannot be opened as an image"):
+        _ = scenes[1].frames
+
+
+def test_a_scene_can_be_sent_to_another_process(root):
+    scene = pickle.loads(pickle.dumps(S3DIS(root)["Area_1_office_2"]))
+    assert len(scene.cloud.points) == 6
+    assert len(scene.frames) == 2
+
+
+# Files of points, and their faults.
+
+
+def test_a_room_without_annotations_is_left_out_and_said(root):
+    shutil.rmtree(office(root) / "Annotations")
+    dataset = S3DIS(root)
+    assert "Area_1_office_2" not in dataset.names
+    assert f"{office(root) / 'Annotations'}: not there, the room is left out" in dataset.missing
+
+
+def test_an_empty_room_is_an_error(root):
+    for path in (office(root) / "Annotations").iterdir():
+        path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=says(office(root) / "Annotations", "no objects: looked for CLASS_N.txt")
+    ):
+        _ = S3DIS(root)["Area_1_office_2"].cloud
+
+
+def test_hidden_and_other_files_are_no_objects(root):
+    for name in (".DS_Store", "._chair_1.txt", "Icon\r", "chair_9.npy"):
+        (office(root) / "Annotations" / name).write_bytes(b"\x00\x05")
+    assert len(read_room(office(root)).points) == 6
+
+
+def test_a_copy_of_an_object_is_left_out_and_said(root):
+    copy = shutil.copy(office(root) / "Annotations" / "chair_1.txt", office(root) / "Annotations" / "chair_1 (1).txt")
+    with pytest.warns(UserWarning, match=says(copy, "is left out, as a copy of chair_1.txt")):
+        assert read_room(office(root)).instance.tolist() == [0, 0, 1, 1, 1, 2]
+
+
+def test_a_room_file_with_another_number_of_points_is_said(root):
+    path = office(root) / "office_2.txt"
+    path.write_text(CHAIR + "1 2 3 4 5 6")
+    with pytest.warns(UserWarning, match=says(path, "has 3 points, the 3 files of Annotations/ have 6; these are")):
+        assert len(read_room(office(root)).points) == 6
+    path.unlink()
+    assert len(read_room(office(root)).points) == 6
+
+
+def test_a_room_file_of_another_name_is_counted_too(root):
+    (office(root) / "office_2.txt").rename(office(root) / "offi_ce_2.txt")
+    assert len(read_room(office(root)).points) == 6
+    (office(root) / "offi_ce_2.txt").write_text("")
+    with pytest.warns(UserWarning, match="has 0 points"):
+        read_room(office(root))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", " \n", "\n\n"])
+def test_lines_may_end_in_any_way_and_numbers_be_written_in_any(tmp_path, newline):
+    path = tmp_path / "wall_1.txt"
+    path.write_bytes(newline.join(["-1.5 +2 .25 0 127.4 255", "1e-2  2.\t3 4.000000 5 6"]).encode())
+    points, colors = read_points(path)
+    assert points.tolist() == [[-1.5, 2, 0.25], [np.float32(0.01), 2, 3]]
+    assert colors.tolist() == [[0, 127, 255], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("1 2 3 4 5", "got 5 numbers: b'1 2 3 4 5'"),
+        ("1 2 3 4 5 6 7", "got 7 numbers"),
+        ("1 2 3 4 5 6x", "got a character of no number: b'1 2 3 4 5 6x'"),
+        ("1 2 nan 4 5 6", "got a character of no number"),
+        ("1 2 3 4 5\x006 7", "got a character of no number"),
+        ("1 2 3 4 5 1-6", "got what is no number"),
+        ("1 2 3 4 1.5.5 6", "got what is no number"),
+        ("1 2 1e39 4 5 6", "got a place that is not finite in float32"),
+        ("1 2 1e999 4 5 6", "got a place that is not finite in float32"),
+        ("1 2 3 4 5 256", "got a colour beyond 0 to 255"),
+        ("1 2 3 -1 5 6", "got a colour beyond 0 to 255"),
+        ("1 2 3 4 5 1e999", "got a colour beyond 0 to 255"),
+    ],
+)
+def test_a_broken_line_is_named_with_its_text(root, line, wanted):
+    path = office(root) / "Annotations" / "floor_1.txt"
+    path.write_text(FLOOR + line + "\n" + FLOOR)
+    with pytest.raises(ValueError, match=says(path, "line 4: x y z r g b were wanted, ") + re.escape(wanted)):
+        _ = S3DIS(root)["Area_1_office_2"].cloud
+
+
+def test_lines_that_are_all_too_short_are_an_error(tmp_path):
+    path = tmp_path / "wall_1.txt"
+    path.write_text("1 2 3\n4 5 6\n")
+    with pytest.raises(ValueError, match=says(path, "line 1: .*got 3 numbers")):
+        read_points(path)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_file_is_an_error(tmp_path, text):
+    path = tmp_path / "wall_1.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says(path, "must have lines x y z r g b, it is empty")):
+        read_points(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "broken", "mended"),
+    [
+        (KNOWN_FAULTS[0], b"22.350 6.692 3.048 185\x00187 182", [185, 187, 182]),
+        (KNOWN_FAULTS[0], b"22.350 6.692 3.048 185\x10187 182", [185, 187, 182]),
+        (KNOWN_FAULTS[1], b"22.35 6.692 3.048 103.0\x100000 105.000000 97.000000", [103, 105, 97]),
+    ],
+)
+def test_the_known_broken_lines_are_mended_and_said(tmp_path, file, broken, mended):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CHAIR.encode() + broken + b"\n" + CHAIR.encode())
+    with pytest.warns(UserWarning, match=says(path, "line 3 has a broken byte, .* is read as b'22.35")):
+        points, colors = read_points(path)
+    assert points[2].tolist() == np.float32([22.35, 6.692, 3.048]).tolist()
+    assert colors[[0, 2, 4]].tolist() == [[10, 20, 30], mended, [11, 21, 31]]
+
+
+@pytest.mark.parametrize("more", [b"1 2 3 4\x10 5\n", b"1 2 3 4 5 6\n1 2 3 4\x105 6 7\n"])
+def test_another_fault_in_a_known_file_is_an_error(tmp_path, more):
+    path = tmp_path / KNOWN_FAULTS[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"22.350 6.692 3.048 185\x00187 182\n" + more)
+    with (
+        pytest.warns(UserWarning, match="line 1"),
+        pytest.raises(ValueError, match=says(path, "line [23]: .*no number")),
+    ):
+        read_points(path)
+    path.write_bytes(more)
+    with pytest.raises(ValueError, match=says(path, "line [12]: .*no number")):  # nor is it mended, which would be said
+        read_points(path)
+
+
+def test_the_same_broken_line_elsewhere_is_an_error(root):
+    path = office(root) / "Annotations" / "floor_1.txt"
+    path.write_bytes(b"22.350 6.692 3.048 185\x00187 182\n")
+    with pytest.raises(ValueError, match=says(path, "line 1: .*" + re.escape(r"185\x00187 182"))):
+        read_room(office(root))
+
+
+def outcome(path, read):
+    """What was read, or None where that is an error which names the file."""
+    try:
+        return read()
+    except (ValueError, OSError) as error:
+        if not str(error).startswith(f"{path}: "):
+            raise AssertionError(f"{error!r} does not begin with {path}") from error
+        return None
+
+
+def test_the_bytes_of_a_file_of_points_can_be_anything(tmp_path):
+    """Either the points come of it that Python reads in its lines, or an error that names the file."""
+    path, draw, failed = tmp_path / "wall_1.txt", random.Random(3), 0
+    for _ in range(600):
+        data = bytearray((CHAIR + FLOOR + STAIRS).encode())
+        for _ in range(draw.randint(1, 3)):
+            data[draw.randrange(len(data))] = draw.choice(b" \n\r\t.-+e019x#,\"'_\x00\x0b\x1c\x85\xff")
+        data = data[: draw.choice([len(data), draw.randrange(len(data))])]
+        path.write_bytes(bytes(data))
+        found = outcome(path, lambda: read_points(path))
+        if found is None:
+            failed += 1
+            continue
+        wanted = [[float(word) for word in line.split()] for line in re.split(rb"[\r\n]", data) if line.strip()]
+        assert np.array_equal(found[0], np.array(wanted)[:, :3].astype(np.float32))
+        assert np.array_equal(found[1], np.rint(np.array(wanted)[:, 3:]))
+    assert 200 < failed < 580
+
+
+# The turn to the walls.
+
+
+def test_alignment_turns_a_room_about_its_middle_and_is_not_applied(root):
+    scene = S3DIS(root)["Area_1_office_2"]  # from 0 0 0 to 4 3 3, and 90 degrees
+    aligned = scene.cloud.points.double() @ scene.aligned_from_world[:3, :3].T + scene.aligned_from_world[:3, 3]
+    assert aligned[2].tolist() == [0.5, 3.5, 0]  # the corner at the origin
+    assert aligned[3].tolist() == [0.5, -0.5, 0]  # the corner at x = 4
+    assert scene.cloud.points[3].tolist() == [4, 0, 0]
+    assert torch.equal(S3DIS(root)["Area_1_office_10"].aligned_from_world, torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("line", "got"), [("office_10 0", "none"), ("office_2 ninety", "ninety"), ("office_2", "none")]
+)
+def test_a_room_without_its_angle_is_an_error(root, line, got):
+    path = root / "Area_1" / "Area_1_alignmentAngle.txt"
+    path.write_text(f"## Global ##\n{line}\n")
+    with pytest.raises(ValueError, match=says(path, f"must have a line 'office_2 DEGREES', got {got}")):
+        _ = S3DIS(root)["Area_1_office_2"].aligned_from_world
+
+
+def test_rooms_that_are_aligned_have_no_frames_and_that_is_said(root):
+    (root / "Area_1" / "Area_1_alignmentAngle.txt").unlink()
+    with pytest.warns(UserWarning, match=says(root, "the rooms of areas 1 are given without frames")):
+        dataset = S3DIS(root)
+    assert any("without frames" in line for line in dataset.missing)
+    assert len(dataset["Area_1_office_2"].frames) == 0
+    assert dataset["Area_1_office_2"].aligned_from_world is None
+    assert len(dataset["Area_1_office_2"].cloud.points) == 6
+
+
+def test_the_name_of_the_aligned_version_is_believed_too(root):
+    aligned = root.rename(root.with_name("Stanford3dDataset_v1.2_Aligned_Version"))
+    with pytest.warns(UserWarning, match="the rooms of areas 1, 5 are given without frames"):
+        assert len(S3DIS(aligned)["Area_1_office_2"].frames) == 0
+
+
+# Images.
+
+
+def test_frames_of_a_room_are_those_with_its_name_in_the_order_of_their_numbers(root):
+    dataset = S3DIS(root)
+    assert [frame.name for frame in dataset["Area_1_office_2"].frames] == ["ab12_frame_9", "ab12_frame_10"]
+    assert [frame.name for frame in dataset["Area_1_office_10"].frames] == ["ab12_frame_3"]
+    assert len(dataset["Area_5_hallway_1"].frames) == 0
+
+
+def test_a_frame_is_read_as_it_is_stored(root):
+    frame = S3DIS(root)["Area_1_office_2"].frames[0]
+    assert frame.metres().tolist() == [[0, *[2.0] * 5], *[[2.0] * 6] * 3]
+    assert frame.depth()[0, 0] == 65535
+    assert frame.color().flatten().tolist() == list(range(72))
+    assert frame.semantic().tolist() == [
+        [8, 8, 8, 1, 1, 1],
+        [8, -1, 8, 1, 1, 1],
+        [8, 8, -1, 1, 1, 1],
+        [8, 8, 8, 12, 1, 1],
+    ]
+    assert frame.instance()[:, [1, 2, 3]].tolist() == [[1, 1, 2], [-1, 1, 2], [1, -1, 2], [1, 1, 3]]
+
+
+def test_the_pose_is_that_of_the_camera_in_the_world_and_pixels_have_centres(root):
+    camera = S3DIS(root)["Area_1_office_2"].frames[0].camera
+    assert camera.world_from_camera[0].tolist() == [[0, 0, 1, 1], [-1, 0, 0, 2], [0, -1, 0, 1.5], [0, 0, 0, 1]]
+    assert camera.intrinsics[0].tolist() == [[5, 0, 2.5], [0, 5, 1.5], [0, 0, 1]]  # of 6 x 4 pixels
+    assert camera.size == SIZE
+    ahead = camera.world_from_camera[0] @ torch.tensor([0, 0, 2, 1], dtype=torch.float64)
+    assert ahead.tolist() == [3, 2, 1.5, 1]
+
+
+def test_images_may_lie_elsewhere_and_lack_labels(root, tmp_path):
+    elsewhere = (root / "2D-3D-S").rename(tmp_path / "images")
+    (elsewhere / "assets" / "semantic_labels.json").unlink()
+    dataset = S3DIS(root, images=elsewhere)
+    frame = dataset["Area_1_office_2"].frames[1]
+    assert frame.semantic() is None
+    assert frame.instance() is None
+    assert f"{elsewhere / 'assets' / 'semantic_labels.json'}: not there" in dataset.missing
+    (elsewhere / "semantic_labels.json").write_text(json.dumps(LABELS))
+    assert S3DIS(root, images=elsewhere)["Area_1_office_2"].frames[1].semantic()[0, 0] == 8
+    assert any("there are no images" in line for line in S3DIS(root).missing)
+    assert len(S3DIS(root)["Area_1_office_2"].frames) == 0
+
+
+def test_panoramas_and_frames_without_semantics_do_no_harm(root):
+    data = root / "2D-3D-S" / "area_1" / "data"
+    (data / "rgb" / "camera_ab12_office_2_frame_equirectangular_domain_rgb.png").write_bytes(b"")
+    next((data / "semantic").glob("*office_2_frame_9_*")).unlink()
+    frames = S3DIS(root)["Area_1_office_2"].frames
+    assert [frame.semantic() is None for frame in frames] == [True, False]
+
+
+@pytest.fixture
+def with_5b(root):
+    write_frame(root / "2D-3D-S", "5a", "hallway_1", 0, uuid="aa")
+    write_frame(root / "2D-3D-S", "5b", "hallway_1", 0, uuid="bb")
+    return root
+
+
+def test_the_poses_of_area_5b_are_said_to_be_in_another_world(with_5b):
+    with pytest.warns(UserWarning, match=r"area_5b.*not in the world of the points of Area 5; area_5b=\"moved\" moves"):
+        scene = S3DIS(with_5b)["Area_5_hallway_1"]
+    assert [frame.name for frame in scene.frames] == ["aa_frame_0", "bb_frame_0"]
+    assert torch.equal(scene.frames[0].camera.world_from_camera, scene.frames[1].camera.world_from_camera)
+    assert len(S3DIS(with_5b, areas=(1,))) == 2  # and nothing is said where none of its rooms is wanted
+
+
+def test_the_poses_of_area_5b_are_moved_or_left_out_when_asked(with_5b):
+    first, second = S3DIS(with_5b, area_5b="moved")["Area_5_hallway_1"].frames
+    assert first.camera.world_from_camera[0, :3, 3].tolist() == [1, 2, 1.5]
+    assert second.camera.world_from_camera[0, :3, 3].tolist() == [2 - 4.09703582, -1 + 6.22617759, 1.5]
+    assert second.camera.world_from_camera[0, :3, 2].tolist() == [0, -1, 0]  # what looked along x
+    assert np.allclose(AREA_5_FROM_5B[:3, :3] @ AREA_5_FROM_5B[:3, :3].T, np.eye(3))
+    frames = S3DIS(with_5b, "val", area_5b="left out")["Area_5_hallway_1"].frames
+    assert [frame.name for frame in frames] == ["aa_frame_0"]
+    assert frames.skipped == ("bb_frame_0: of area_5b, left out as asked",)
+
+
+def change(path, **fields):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize(
+    "lost", [{"camera_location": [1, float("nan"), 2]}, {"camera_rt_matrix": [[float("inf")] * 4] * 3}]
+)
+def test_a_frame_whose_pose_is_not_finite_is_left_out_and_said(root, lost):
+    change(pose_file(root), **lost)
+    with pytest.warns(UserWarning, match="room office_2 of area 1: 1 of 2 frames are left out.*: ab12_frame_9"):
+        frames = S3DIS(root)["Area_1_office_2"].frames
+    assert [frame.name for frame in frames] == ["ab12_frame_10"]
+    assert frames.skipped == ("ab12_frame_9: pose is not finite",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"camera_k_matrix": [[5, 0, 3], [0, 5, 2]]}, r"camera_k_matrix must have shape \(3, 3\), got \[\[5, 0, 3\]"),
+        ({"camera_k_matrix": 7}, r"camera_k_matrix must have shape \(3, 3\), got 7"),
+        ({"camera_k_matrix": [[5, 1, 3], [0, 5, 2], [0, 0, 1]]}, "camera_k_matrix must be finite, .* no skew"),
+        ({"camera_k_matrix": [[5, 0, 3], [0, -5, 2], [0, 0, 1]]}, "with positive focal lengths"),
+        ({"camera_k_matrix": [[5, 0, float("nan")], [0, 5, 2], [0, 0, 1]]}, "camera_k_matrix must be finite"),
+        ({"camera_rt_matrix": np.eye(4)[:, :3].tolist()}, r"camera_rt_matrix must have shape \(3, 4\)"),
+        ({"camera_rt_matrix": [[1, 0, 0, "0"], [0, 1, 0, 0], [0, 0, 1, 0]]}, "camera_rt_matrix must hold numbers"),
+        ({"camera_rt_matrix": [[True, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}, "camera_rt_matrix must hold numbers"),
+        ({"camera_rt_matrix": [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}, "camera_rt_matrix must hold a rotation"),
+        ({"camera_rt_matrix": [[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}, "camera_rt_matrix must hold a rotation"),
+        ({"camera_location": [1, 2]}, r"camera_location must have shape \(3,\), got \[1, 2\]"),
+        ({"camera_location": [10**400, 2, 1]}, "camera_location must hold numbers of float64"),
+        ({"camera_location": [1, 2, 1.6]}, "must take camera_location to the camera's origin, got a point 0.1 m off"),
+    ],
+)
+def test_a_pose_that_is_none_is_an_error(root, fields, wanted):
+    change(pose_file(root), **fields)
+    with pytest.raises(ValueError, match=says(pose_file(root), wanted)):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "must be JSON"),
+        ("[" * 100_000, "must be JSON"),
+        ("\udcff", "must be JSON"),
+        ("[]", "must be a JSON object of one camera, got"),
+        ('{"camera_k_matrix": []}', r"camera_k_matrix must have shape"),
+        ("{}", "camera_k_matrix is missing, the keys are none"),
+    ],
+)
+def test_a_pose_file_that_is_none_is_an_error(root, text, wanted):
+    pose_file(root).write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=says(pose_file(root), wanted)):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+def test_every_cut_of_a_pose_file_is_an_error(root):
+    path = pose_file(root)
+    whole = path.read_bytes()
+    for n in range(0, len(whole), 7):
+        path.write_bytes(whole[:n])
+        with pytest.raises(ValueError, match=says(path, "must be JSON")):
+            _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+def test_the_bytes_of_a_pose_file_can_be_anything(root):
+    """Either a rigid pose comes of it, or one that is not finite, or an error that names the file."""
+    path, draw, failed = pose_file(root), random.Random(5), 0
+    whole = path.read_bytes()
+    for _ in range(600):
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 2)):
+            data[draw.randrange(len(data))] = draw.choice(b' "[]{},:.-e0159nNI\x00\xff')
+        path.write_bytes(bytes(data))
+        found = outcome(path, lambda: read_pose_file(path))
+        if found is None:
+            failed += 1
+            continue
+        intrinsics, pose = found
+        assert intrinsics.shape == (3, 3)
+        assert np.isfinite(intrinsics).all()
+        assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=2e-3) or np.isnan(pose[:3]).all()
+    assert 300 < failed < 590
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[]", '["chair_1_office_2_1", 3]'])
+def test_labels_that_are_no_list_of_names_are_an_error(root, text):
+    path = root / "2D-3D-S" / "assets" / "semantic_labels.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says(path, "must be a list of names such as chair_7_office_2_1, got")):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+def test_an_index_beyond_the_labels_is_an_error(root):
+    path = root / "2D-3D-S" / "assets" / "semantic_labels.json"
+    path.write_text(json.dumps(LABELS[:2]))
+    frame = S3DIS(root)["Area_1_office_2"].frames[0]
+    with pytest.raises(
+        ValueError, match=says(frame.read_semantic.path, "unknown label id 3, the known ones are below 2")
+    ):
+        frame.semantic()
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth", "pose"])
+def test_a_frame_that_lacks_a_file_is_an_error(root, kind):
+    folder = root / "2D-3D-S" / "area_1" / "data" / kind
+    next(folder.glob("*office_2_frame_9_*")).unlink()
+    with pytest.raises(FileNotFoundError, match=says(folder, f"frame ab12_frame_9 has no {kind} file, but there is")):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "wanted"),
+    [
+        ("depth", np.zeros((*SIZE, 3), np.uint8), "depth must be a 16-bit image of one channel, got Pillow mode RGB"),
+        ("depth", np.zeros((2, 2), np.uint16), "depth must have size .* as in the first frame"),
+        ("semantic", np.zeros(SIZE, np.uint8), "semantic images must be RGB, got Pillow mode L"),
+        ("semantic", np.zeros((2, 2, 3), np.uint8), r"labels must have the size of the colour image, \(4, 6\)"),
+        ("rgb", np.zeros((2, 2, 3), np.uint8), "rgb must have size .* as in the first frame"),
+    ],
+)
+def test_an_image_of_another_kind_or_size_is_an_error(root, kind, pixels, wanted):
+    path = next((root / "2D-3D-S" / "area_1" / "data" / kind).glob("*office_2_frame_9_*"))
+    Image.fromarray(pixels).save(path)
+    with pytest.raises(ValueError, match=wanted):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+def test_colour_of_another_size_than_depth_is_an_error(root):
+    for path in (root / "2D-3D-S" / "area_1" / "data" / "rgb").glob("*office_2*"):
+        Image.new("RGB", (12, 8)).save(path)
+    with pytest.raises(ValueError, match=r"colour must have the size of depth, \(4, 6\) \(H, W\), got \(8, 12\)"):
+        _ = S3DIS(root)["Area_1_office_2"].frames
+
+
+def test_every_cut_of_a_semantic_image_is_an_error_or_does_no_harm(root):
+    frame = S3DIS(root)["Area_1_office_2"].frames[0]
+    whole, path = frame.semantic(), frame.read_semantic.path
+    data, harmless = path.read_bytes(), 0
+    for n in range(len(data)):
+        path.write_bytes(data[:n])
+        labels = outcome(path, frame.semantic)
+        assert labels is None or torch.equal(labels, whole)
+        harmless += labels is not None
+    assert harmless < 40  # the checksums behind the last pixel
+
+
+# What is known of the dataset itself.
+
+REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
+needs_real_data = pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
+
+
+def real(name):
+    path = Path(REAL_DATA or "") / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return path
+
+
+@needs_real_data
+def test_the_classes_are_those_of_the_published_list():
+    assert real("label_tables/s3dis_class_names.txt").read_text().split() == list(CLASSES)
+
+
+@needs_real_data
+def test_all_rooms_of_the_published_list_are_found(tmp_path):
+    places = real("label_tables/s3dis_anno_paths.txt").read_text().split()
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+    assert len(S3DIS(tmp_path)) == len(places) == 272
+    assert len(S3DIS(tmp_path, "val")) == 68
+    assert set(S3DIS(tmp_path).names) == {"_".join(place.split("/")[:2]) for place in places}
+    kinds = {scene.scene_type for scene in S3DIS(tmp_path)}
+    assert {"office", "hallway", "WC", "conferenceRoom", "copyRoom"} < kinds
+    assert len(kinds) == 11
+
+
+@needs_real_data
+def test_every_published_label_has_a_class():
+    semantic, instance = read_labels(real("label_tables/2d3ds_semantic_labels.json"))
+    assert len(semantic) == 9816 < MISSING_COLOR
+    assert np.flatnonzero(semantic < 0).tolist() == [0]  # <UNK>
+    assert np.bincount(semantic[1:]).tolist() == [385, 284, 1546, 159, 254, 168, 543, 455, 1363, 55, 584, 137, 3882]
+    assert instance[[0, 1, 9815]].tolist() == [-1, 1, 9815]
+
+
+@needs_real_data
+def test_real_points_written_as_text_come_back_to_the_bit(tmp_path):
+    folder = real("mmdet3d_tiny/s3dis")
+    points = np.fromfile(folder / "points" / "Area_1_office_2.bin", np.float32).reshape(-1, 6)
+    semantic = np.fromfile(folder / "semantic_mask" / "Area_1_office_2.bin", np.int64)
+    instance = np.fromfile(folder / "instance_mask" / "Area_1_office_2.bin", np.int64)
+    objects = {}
+    for i in np.unique(instance).tolist():
+        rows = points[instance == i]
+        name = f"{CLASSES[semantic[instance == i][0]]}_{i}"
+        objects[name] = "".join("{:.9g} {:.9g} {:.9g} {:.0f} {:.0f} {:.0f}\n".format(*row) for row in rows)
+    write_room(tmp_path / "Area_1" / "office_2", **objects)
+    cloud = S3DIS(tmp_path)["Area_1_office_2"].cloud
+    order = np.concatenate([np.flatnonzero(instance == int(name.split("_")[1])) for name in sorted(objects)])
+    assert len(order) == 100
+    assert np.array_equal(cloud.points.numpy(), points[order, :3])
+    assert np.array_equal(cloud.colors.numpy(), points[order, 3:])
+    assert np.array_equal(cloud.semantic.numpy(), semantic[order])
+    assert len(np.unique(cloud.instance)) == len(objects)
