@@ -1,4 +1,4 @@
-"""What can be done from the command line? ``pyproj2d3d info`` and ``pyproj2d3d demo``."""
+"""What can be done from the command line? ``pyproj2d3d info``, ``pyproj2d3d demo`` and ``pyproj2d3d synth``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input is one line on stderr and status 2."""
     parser = argparse.ArgumentParser(prog="pyproj2d3d", description="Moving knowledge between images and 3D.")
     parser.add_argument("--version", action="version", version=f"pyproj2d3d {_version()}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{info,demo}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{info,demo,synth}")
 
-    info = commands.add_parser("info", help="what was built, and what this machine offers")
+    info = commands.add_parser("info", help="what was built and what this machine offers, or what a dataset holds")
+    info.add_argument(
+        "--data", type=Path, metavar="DIR", help="say what is in this dataset: scenes, frames, classes, missing pieces"
+    )
+    info.add_argument("--split", metavar="NAME", help="of the dataset: train, val or test, as its files have it")
     info.set_defaults(run=_info)
 
     demo = commands.add_parser(
@@ -38,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     demo.set_defaults(run=_demo)
 
+    _add_synth(commands.add_parser("synth", help="write synthetic rooms in the layout of a dataset"))
+
     chosen = parser.parse_args(arguments)
     return chosen.run(chosen)
 
@@ -53,7 +59,52 @@ def _demo(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _add_synth(synth: argparse.ArgumentParser) -> None:
+    synth.description = "Furnished rooms as RGB-D frames, labelled clouds and boxes, which the dataset's reader reads."
+    synth.add_argument("out", type=Path, metavar="OUT", help="the folder; must be empty or not there yet")
+    synth.add_argument("--scenes", type=int, default=10, metavar="N", help="how many rooms (default: 10)")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="one seed, one dataset (default: 0)")
+    synth.add_argument("--layout", default="scannet", help="scannet, s3dis, nyuv2 or sunrgbd (default: scannet)")
+    synth.add_argument("--frames", type=int, default=24, metavar="F", help="of each room (default: 24)")
+    synth.add_argument(
+        "--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of depth (default: 240 320)"
+    )
+    synth.add_argument("--style", default="home", help="home, or studio: another palette, light and field of view")
+    synth.add_argument("--cues", default="both", help="what tells classes apart: both, geometry or appearance")
+    synth.add_argument("--tail", type=float, default=1.0, help="class frequencies go as 1 / rank^TAIL (default: 1)")
+    synth.add_argument("--touching", type=float, default=0.3, help="probability that objects touch (default: 0.3)")
+    synth.add_argument("--noise", action="store_true", help="depth has a sensor's noise")
+    synth.add_argument("--holes", action="store_true", help="depth has holes")
+    synth.add_argument("--spacing", type=float, default=0.04, help="metres between points of the mesh (default: 0.04)")
+    synth.add_argument("--processes", type=int, metavar="P", help="default: one per core")
+    synth.set_defaults(run=_synth)
+
+
+def _synth(chosen: argparse.Namespace) -> int:
+    from .data.synth import RoomOptions
+    from .data.synth.generate import generate
+
+    names = ("frames", "size", "style", "cues", "tail", "touching", "noise", "holes", "spacing")
+    try:
+        options = RoomOptions(**{name: getattr(chosen, name) for name in names})
+        generate(
+            chosen.out,
+            scenes=chosen.scenes,
+            seed=chosen.seed,
+            layout=chosen.layout,
+            options=options,
+            processes=chosen.processes,
+        )
+    except (OSError, ValueError) as error:
+        print(f"pyproj2d3d synth: {error}", file=sys.stderr)
+        return 2
+    print(f"{chosen.scenes} rooms in the layout of {chosen.layout}: pyproj2d3d info --data {chosen.out}")
+    return 0
+
+
 def _info(chosen: argparse.Namespace) -> int:
+    if chosen.data is not None:
+        return _info_of_data(chosen)
     import torch
 
     from .ops._register import native
@@ -71,6 +122,19 @@ def _info(chosen: argparse.Namespace) -> int:
     }
     for name, value in rows.items():
         print(f"{name:10}{value}")
+    return 0
+
+
+def _info_of_data(chosen: argparse.Namespace) -> int:
+    from .data.open_dataset import open_dataset
+    from .data.summary import summary_of
+
+    try:
+        lines = summary_of(open_dataset(chosen.data, chosen.split))
+    except (OSError, ValueError) as error:
+        print(f"pyproj2d3d info: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
     return 0
 
 

@@ -110,7 +110,8 @@ class ColorFile:
     path: Path
 
     def __call__(self) -> np.ndarray:
-        return np.array(decoded_image(self.path).convert("RGB"))
+        pixels = decoded_image(self.path)
+        return np.array(pixels if pixels.mode == "RGB" else pixels.convert("RGB"))
 
     def __str__(self) -> str:
         return str(self.path)

@@ -79,7 +79,7 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth: str | float = "mil
     return Scene(folder.resolve().name, partial(_given, frames), read_cloud)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PosedFolders(SceneDataset):
     """Fetch any posed RGB-D recording, as :func:`read_posed_folder` reads it: one folder, or a folder of such folders.
 

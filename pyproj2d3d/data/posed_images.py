@@ -93,7 +93,7 @@ def _check_label_sizes(files: Files, kind: str, size: tuple[int, int]) -> None:
                 raise ValueError(f"{path}: labels must have the size of the colour image, {size} (H, W), got {here}")
 
 
-def finite_poses(place: Path, poses: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def finite_poses(place: object, poses: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """The poses (4, 4) that are finite, and a line for each other one, which a warning counts.
 
     Raises:

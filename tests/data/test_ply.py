@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pyproj2d3d.data.ply import read_ply, write_ply
+from pyproj2d3d.data.ply import read_mesh_ply, read_ply, write_mesh_ply, write_ply
 
 
 def header(*properties, count=2, order="binary_little_endian", more=()):
@@ -62,3 +62,92 @@ def test_a_broken_file_is_named(tmp_path, content, text):
     with pytest.raises(ValueError, match=text) as error:
         read_ply(tmp_path / "broken.ply")
     assert str(tmp_path / "broken.ply") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (header(*XYZ, count=10**15), "1000000000000000 vertices of 12 bytes were wanted, the file ends after 0"),
+        (header(*XYZ, count=-1), "element vertex must have a count, got -1"),
+        (header(*XYZ, count="9" * 30), "element vertex must have a count, got 9999"),
+        (header(*XYZ, "float x") + bytes(99), "vertex properties must have names of their own, got"),
+        (b"ply\nformat binary_little_endian 1.0\nend_header\n", "must have a format and vertices"),
+        (b"ply\n" + b"x" * 10_000_000, "has no end_header"),
+    ],
+)
+def test_a_header_that_lies_is_named_before_anything_is_allocated(tmp_path, content, text):
+    (tmp_path / "broken.ply").write_bytes(content)
+    with pytest.raises(ValueError, match=text) as error:
+        read_ply(tmp_path / "broken.ply")
+    assert str(error.value).startswith(str(tmp_path / "broken.ply"))
+
+
+LIST = ("element face 1", "property list uchar int vertex_indices")
+ONE_FACE = b"\x03" + np.array([2, 0, 1], "<i4").tobytes()
+
+
+def test_a_mesh_comes_back_as_it_was_written(tmp_path):
+    random = np.random.default_rng(0)
+    vertices = np.zeros(20, dtype=[("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("label", "<u2")])
+    vertices["y"], vertices["label"] = random.normal(size=20), random.integers(0, 65536, 20)
+    faces = random.integers(0, 20, (30, 3))
+    write_mesh_ply(tmp_path / "a.ply", vertices, faces)
+    read, triangles = read_mesh_ply(tmp_path / "a.ply")
+    assert read.dtype == vertices.dtype
+    assert (read == vertices).all()
+    assert triangles.dtype == np.int64
+    assert (triangles == faces).all()
+    assert (read_ply(tmp_path / "a.ply") == vertices).all()
+
+
+@pytest.mark.parametrize(("order", "sign"), [("binary_little_endian", "<"), ("binary_big_endian", ">")])
+def test_a_mesh_packed_by_hand_is_read(tmp_path, order, sign):
+    text = header(*XYZ, order=order, count=3, more=("element face 2", "property list uchar uint vertex_index"))
+    faces = b"".join(b"\x03" + np.array(f, sign + "u4").tobytes() for f in ([0, 1, 2], [2, 1, 0]))
+    (tmp_path / "a.ply").write_bytes(text + np.arange(9, dtype=sign + "f4").tobytes() + faces)
+    vertices, triangles = read_mesh_ply(tmp_path / "a.ply")
+    assert vertices["y"].tolist() == [1, 4, 7]
+    assert triangles.tolist() == [[0, 1, 2], [2, 1, 0]]
+
+
+def test_a_cloud_has_no_faces_and_a_mesh_may_have_none(tmp_path):
+    (tmp_path / "a.ply").write_bytes(header(*XYZ) + bytes(24))
+    assert read_mesh_ply(tmp_path / "a.ply")[1] is None
+    write_mesh_ply(tmp_path / "b.ply", np.zeros(0, [(n, "<f4") for n in "xyz"]), np.zeros((0, 3)))
+    assert read_mesh_ply(tmp_path / "b.ply")[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (header(*XYZ, count=3, more=LIST) + bytes(36) + ONE_FACE[:-1], "1 faces of 13 bytes were wanted.*after 12"),
+        (header(*XYZ, count=2, more=LIST) + bytes(24) + ONE_FACE, "faces must be of its 2 vertices, got 0 to 2"),
+        (
+            header(*XYZ, count=2, more=LIST) + bytes(24) + b"\x03" + b"\xff" * 12,
+            "faces must be of its 2 vert.*-1 to -1",
+        ),
+        (header(*XYZ, count=3, more=LIST) + bytes(36) + b"\x04" + bytes(16), "triangles, face 0 has 4 vertices"),
+        (
+            header(*XYZ, more=("element edge 1", "property int vertex1")) + bytes(99),
+            "behind the vertices must come faces with a list vertex_indices .*, got edge with int vertex1",
+        ),
+        (
+            header(*XYZ, more=("element face 1", "property list uchar float vertex_indices")) + bytes(99),
+            "indices of faces must be integers, got float",
+        ),
+        (header(*XYZ, more=("element face 1",)) + bytes(99), "got face with nothing"),
+    ],
+)
+def test_broken_faces_are_named(tmp_path, content, text):
+    (tmp_path / "broken.ply").write_bytes(content)
+    with pytest.raises(ValueError, match=text) as error:
+        read_mesh_ply(tmp_path / "broken.ply")
+    assert str(error.value).startswith(str(tmp_path / "broken.ply"))
+
+
+def test_every_cut_of_a_mesh_is_an_error_that_names_it(tmp_path):
+    data = header(*XYZ, count=3, more=LIST) + bytes(36) + ONE_FACE
+    for n in range(len(data)):
+        (tmp_path / "cut.ply").write_bytes(data[:n])
+        with pytest.raises(ValueError, match=r"cut\.ply: "):
+            read_mesh_ply(tmp_path / "cut.ply")

@@ -1,0 +1,129 @@
+"""How does Lightning get its batches? Any reader's scenes, by frame or by scene, with workers of either kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ..ops._check import check_choice, check_int
+from .open_dataset import open_dataset
+from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, SeededSampler, ViewTransform, collate
+from .scene import SceneDataset
+
+
+class SceneDataModule(LightningDataModule):
+    """Batches of a dataset's splits, see :class:`pyproj2d3d.data.samples.Batch`.
+
+    Args:
+        data: the folder of a dataset, as :func:`open_dataset` knows them; or a function that gives the dataset of a
+            split, such as ``partial(ScanNet, root, labels="nyu40")``.
+        samples: "frames", one view each (:class:`FrameSamples`), or "scenes", points and views
+            (:class:`SceneSamples`).
+        every: with "frames", only every so many-th frame of a scene.
+        views, points, match: with "scenes", as :class:`SceneSamples` takes them.
+        at: "depth" or "color": whose camera and pixels a view has.
+        view_transform, point_transform: of training samples.
+        val_view_transform, val_point_transform: of validation and test samples.
+        train_split, val_split, test_split: their names in the dataset; None is all scenes.
+        batch_size: samples in a batch. The last batch of a training pass is dropped where it is smaller, unless it is
+            the only one.
+        workers: processes that read; 0 reads in this one.
+        start_method: of the workers, "fork" or "spawn"; None is torch's default.
+        seed: of the order and of all that transforms draw. Batches do not depend on ``workers`` or ``start_method``.
+        pin_memory: whether batches come in page-locked memory.
+
+    Raises:
+        TypeError, ValueError: an argument that is none of these.
+
+    In validation scenes keep their order, views are spread evenly over each, and every pass is the same.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Callable[[str | None], SceneDataset],
+        *,
+        samples: str = "frames",
+        every: int = 1,
+        views: int = 0,
+        points: bool = True,
+        match: bool = False,
+        at: str = "depth",
+        view_transform: ViewTransform | None = None,
+        point_transform: PointTransform | None = None,
+        val_view_transform: ViewTransform | None = None,
+        val_point_transform: PointTransform | None = None,
+        train_split: str | None = "train",
+        val_split: str | None = "val",
+        test_split: str | None = "test",
+        batch_size: int = 4,
+        workers: int = 2,
+        start_method: str | None = None,
+        seed: int = 0,
+        pin_memory: bool = False,
+    ):
+        super().__init__()
+        check_choice("samples", samples, "frames", "scenes")
+        if start_method is not None:
+            check_choice("start_method", start_method, "fork", "spawn")
+        self.data, self.samples = data, samples
+        self.every, self.views, self.points, self.match, self.at = every, views, points, match, at
+        self.transforms = {True: (view_transform, point_transform), False: (val_view_transform, val_point_transform)}
+        self.splits = {"fit": train_split, "validate": val_split, "test": test_split}
+        self.batch_size, self.workers = check_int("batch_size", batch_size, 1), check_int("workers", workers, 0)
+        self.start_method, self.seed, self.pin_memory = start_method, check_int("seed", seed, 0), pin_memory
+        self._loaders: dict[str, DataLoader[Sample]] = {}
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        return self._loader("fit")
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        return self._loader("validate")
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        return self._loader("test")
+
+    def dataset(self, stage: str) -> SceneDataset:
+        """The dataset of a stage: "fit", "validate" or "test"."""
+        split = self.splits[stage]
+        return self.data(split) if callable(self.data) else open_dataset(self.data, split)
+
+    def _loader(self, stage: str) -> DataLoader[Sample]:
+        """Made once: asking again opens no file, and the epoch of its sampler goes on."""
+        if stage not in self._loaders:
+            training = stage == "fit"
+            samples = self._samples(stage, training)
+            if not len(samples):
+                raise ValueError(f"{self.data}: split {self.splits[stage]!r} must have samples, got none")
+            self._loaders[stage] = DataLoader(
+                samples,
+                batch_size=self.batch_size,
+                sampler=SeededSampler(samples, shuffle=training, seed=self.seed),
+                num_workers=self.workers,
+                multiprocessing_context=self.start_method if self.workers else None,
+                collate_fn=collate,
+                drop_last=training and len(samples) > self.batch_size,
+                pin_memory=self.pin_memory,
+                persistent_workers=self.workers > 0,
+            )
+        return self._loaders[stage]
+
+    def _samples(self, stage: str, training: bool) -> FrameSamples | SceneSamples:
+        view_transform, point_transform = self.transforms[training]
+        if self.samples == "frames":
+            return FrameSamples(self.dataset(stage), every=self.every, transform=view_transform, at=self.at)
+        return SceneSamples(
+            self.dataset(stage),
+            views=self.views,
+            spread=not training,
+            points=self.points,
+            match=self.match,
+            view_transform=view_transform,
+            point_transform=point_transform,
+            at=self.at,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device, dataloader_idx: int) -> Batch:  # type: ignore[no-untyped-def]
+        return batch.to(device, non_blocking=self.pin_memory)

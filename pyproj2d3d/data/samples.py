@@ -1,0 +1,284 @@
+"""What does a training loop get? Samples of a dataset, by frame or by scene, and batches of them, packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ..camera import Camera, Matches
+from ..ops._check import check_choice, check_int
+from ..ops.visibility import visibility
+from .points import Points
+from .scene import Frame, Scene, SceneDataset
+from .views import View
+
+Which = int | tuple[int, int]  # a sample, and perhaps the seed of all that is drawn for it
+ViewTransform = Callable[[View, Generator | None], View]
+PointTransform = Callable[[Points, Generator | None], Points]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What one scene, or one frame of it, gives to a batch."""
+
+    scene: str
+    frames: tuple[str, ...] = ()  # names, one for each view
+    views: tuple[View, ...] = ()
+    points: Points | None = None
+    matches: Matches | None = None  # of these points in these views
+
+
+class FrameSamples(Dataset[Sample]):
+    """One view for each frame of all scenes. Opens every scene once, for its frames; pixels are read by item.
+
+    Args:
+        dataset: any reader's.
+        every: only every so many-th frame of each scene, from the first.
+        transform: of views, as in :mod:`pyproj2d3d.data.transforms2d`.
+        at: "depth" or "color": whose camera and pixels the view has, see :meth:`View.of`.
+
+    An item is ``samples[i]``, drawn from torch's default generator, or ``samples[i, seed]``.
+    """
+
+    def __init__(
+        self, dataset: SceneDataset, *, every: int = 1, transform: ViewTransform | None = None, at: str = "depth"
+    ):
+        check_choice("at", at, "depth", "color")
+        every = check_int("every", every, 1)
+        self.transform, self.at = transform, at
+        self._frames = [(scene.name, frame) for scene in dataset for frame in scene.frames[::every]]
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, which: Which) -> Sample:
+        i, rng = _drawn(which, len(self))
+        scene, frame = self._frames[i]
+        return Sample(scene, (frame.name,), (_view(frame, self.at, self.transform, rng),))
+
+
+class SceneSamples(Dataset[Sample]):
+    """One sample for each scene: its points and some of its views. Opens a scene when it is asked for.
+
+    Args:
+        dataset: any reader's.
+        views: how many frames, drawn without repetition, in their order; all where the scene has fewer.
+        spread: take them evenly over the scene instead of drawing them, for validation.
+        points: whether the cloud is read; a scene without one is then an error.
+        match: whether ``Sample.matches`` says which point of the sample is seen at which pixel of its views, by
+            :func:`visibility` of the cloud as it is on the disk. Views must come out of one size.
+        view_transform, point_transform: as in :mod:`pyproj2d3d.data.transforms2d` and ``transforms3d``.
+        at: as for :class:`FrameSamples`.
+    """
+
+    def __init__(
+        self,
+        dataset: SceneDataset,
+        *,
+        views: int = 0,
+        spread: bool = False,
+        points: bool = True,
+        match: bool = False,
+        view_transform: ViewTransform | None = None,
+        point_transform: PointTransform | None = None,
+        at: str = "depth",
+    ):
+        check_choice("at", at, "depth", "color")
+        self.views = check_int("views", views, 0)
+        if not (points or views):
+            raise ValueError("views must be at least 1 without points, got 0")
+        if match and not (points and views):
+            raise ValueError(f"match must go with points and views, got points={points!r} and views={views}")
+        self.dataset, self.spread, self.points, self.match, self.at = dataset, spread, points, match, at
+        self.view_transform, self.point_transform = view_transform, point_transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, which: Which) -> Sample:
+        i, rng = _drawn(which, len(self))
+        scene: Scene = self.dataset[i]
+        chosen = [scene.frames[n] for n in self._chosen(scene, rng)] if self.views else []
+        views = tuple(_view(frame, self.at, self.view_transform, rng) for frame in chosen)
+        names = tuple(frame.name for frame in chosen)
+        if not self.points:
+            return Sample(scene.name, names, views)
+        if scene.cloud is None:
+            raise ValueError(f"scene {scene.name}: must have points, its files have none")
+        points = Points.of(scene.cloud)
+        seen = visibility(points.xyz, _camera(views), _stack(views, "depth")) if self.match else None
+        if self.point_transform is not None:
+            points = self.point_transform(points, rng)
+        return Sample(scene.name, names, views, points, None if seen is None else points.matches(seen))
+
+    def _chosen(self, scene: Scene, rng: Generator | None) -> list[int]:
+        n = len(scene.frames)
+        k = min(self.views, n)
+        if self.spread:
+            return [(2 * i + 1) * n // (2 * k) for i in range(k)]
+        return sorted(torch.randperm(n, generator=rng)[:k].tolist())
+
+
+class SeededSampler(Sampler[tuple[int, int]]):
+    """Numbers of samples, each with a seed of its own: what is drawn depends on no number of workers.
+
+    With ``shuffle`` every pass has another order and other seeds, those of ``epoch``, which goes up by itself and can
+    be set to go on where a run was stopped. Without it every pass is the same.
+    """
+
+    def __init__(self, samples: Sized, *, shuffle: bool, seed: int = 0):
+        self.samples, self.shuffle, self.seed, self.epoch = samples, shuffle, check_int("seed", seed, 0), 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        self.epoch += self.shuffle
+        n = len(self)
+        order = torch.randperm(n, generator=rng) if self.shuffle else torch.arange(n)
+        seeds = torch.randint(2**62, (n,), generator=rng)
+        return zip(order.tolist(), seeds.tolist(), strict=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples. The views of all of them, one sample after the other, are V views; their points are N points.
+
+    What no sample has is None. ``to`` and ``pin_memory`` are what Lightning and DataLoader call.
+    """
+
+    scenes: tuple[str, ...]  # B names
+    frames: tuple[str, ...]  # V names
+    view_ptr: Tensor  # (B + 1) int64: the views of sample b are view_ptr[b] to view_ptr[b + 1]
+    ptr: Tensor  # (B + 1) int64, likewise of its points
+    camera: Camera | None = None  # V views
+    color: Tensor | None = None  # (V, H, W, 3) uint8
+    depth: Tensor | None = None  # (V, H, W) float32 metres, 0 where there is no reading
+    semantic: Tensor | None = None  # (V, H, W) int64 class, -1 for none
+    instance: Tensor | None = None  # (V, H, W) int64 object, -1 for none; by scene
+    pixel: Tensor | None = None  # (V, H, W) int32, as View has it
+    points: Tensor | None = None  # (N, 3)
+    index: Tensor | None = None  # (N,) int64 in its scene's cloud
+    point_colors: Tensor | None = None  # (N, 3) uint8
+    point_normals: Tensor | None = None  # (N, 3)
+    point_semantic: Tensor | None = None  # (N,) int64
+    point_instance: Tensor | None = None  # (N,) int64, by scene
+    point_superpoint: Tensor | None = None  # (N,) int64, by scene
+    points_from_world: Tensor | None = None  # (B, 4, 4) float64; None where any sample was distorted
+    matches: Matches | None = None  # of the N points in the V views
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @property
+    def sample_of_point(self) -> Tensor:
+        """(N,) int64, which of the B samples each point is of: ``batch`` of :func:`voxelize`."""
+        return torch.repeat_interleave(self.ptr.diff())
+
+    def to(self, *device: object, **keywords: object) -> Batch:
+        return self._each(lambda tensor: tensor.to(*device, **keywords))  # type: ignore[call-overload]
+
+    def pin_memory(self) -> Batch:
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {}
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                changed[name] = change(value)
+            elif isinstance(value, Camera):
+                changed[name] = Camera._of(change(value.intrinsics), change(value.world_from_camera), value.size)
+            elif isinstance(value, Matches):
+                changed[name] = replace(
+                    value, ptr=change(value.ptr), point=change(value.point), pixel=change(value.pixel)
+                )
+        return replace(self, **changed)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples to one batch, packed: nothing is padded or cut.
+
+    Raises:
+        ValueError: there is none; views of different sizes; or labels, points or matches that some samples have and
+            others have not.
+    """
+    if not samples:
+        raise ValueError("samples must be at least one, got none")
+    views = [view for sample in samples for view in sample.views]
+    parts: dict[str, Any] = {"camera": _camera(views)} if views else {}
+    for name in ("color", "depth", "semantic", "instance", "pixel") if views else ():
+        parts[name] = _stack(views, name)
+    clouds = _all_or_none("points", [sample.points for sample in samples])
+    for name in ("colors", "normals", "semantic", "instance", "superpoint") if clouds else ():
+        parts[f"point_{name}"] = _cat(name, [getattr(cloud, name) for cloud in clouds])
+    if clouds:
+        parts["points"], parts["index"] = (torch.cat([getattr(c, name) for c in clouds]) for name in ("xyz", "index"))
+        if all(cloud.points_from_world is not None for cloud in clouds):
+            parts["points_from_world"] = torch.stack([c.points_from_world for c in clouds])
+    ptr = _ptr([len(cloud) for cloud in clouds] if clouds else [0] * len(samples))
+    matches = _all_or_none("matches", [sample.matches for sample in samples])
+    if matches:
+        parts["matches"] = Matches(
+            _ptr(torch.cat([m.ptr.diff() for m in matches]).tolist()),
+            torch.cat([m.point + first for m, first in zip(matches, ptr.tolist(), strict=False)]),
+            torch.cat([m.pixel for m in matches]),
+            int(ptr[-1]),
+            views[0].size,
+        )
+    return Batch(
+        tuple(sample.scene for sample in samples),
+        tuple(name for sample in samples for name in sample.frames),
+        _ptr([len(sample.views) for sample in samples]),
+        ptr,
+        **parts,
+    )
+
+
+def _drawn(which: Which, n: int) -> tuple[int, Generator | None]:
+    i, rng = (which, None) if isinstance(which, int) else (which[0], torch.Generator().manual_seed(which[1]))
+    if not -n <= i < n:
+        raise IndexError(f"sample {i} is not among {n}")
+    return i, rng
+
+
+def _view(frame: Frame, at: str, transform: ViewTransform | None, rng: Generator | None) -> View:
+    view = View.of(frame, at)
+    return view if transform is None else transform(view, rng)
+
+
+def _camera(views: Sequence[View]) -> Camera:
+    sizes = sorted({view.size for view in views})
+    if len(sizes) > 1:
+        raise ValueError(f"views must have one size to be a batch, got {sizes}: crop or resize them to one")
+    return Camera.cat([view.camera for view in views])
+
+
+def _stack(views: Sequence[View], name: str) -> Tensor | None:
+    maps = _all_or_none(name, [getattr(view, name) for view in views])
+    return torch.stack(maps) if maps else None
+
+
+def _cat(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
+    there = _all_or_none(name, parts)
+    return torch.cat(there) if there else None
+
+
+def _all_or_none(name: str, parts: Sequence[Any]) -> list[Any]:
+    there = [part for part in parts if part is not None]
+    if there and len(there) < len(parts):
+        raise ValueError(f"{name} must be in all samples of a batch or in none, got {len(there)} of {len(parts)}")
+    return there
+
+
+def _ptr(counts: Sequence[int]) -> Tensor:
+    return torch.tensor([0, *counts]).cumsum(0)

@@ -1,0 +1,102 @@
+"""How do rooms become a dataset on the disk? By several processes, whole or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import write_nyuv2, write_s3dis, write_scannet, write_sunrgbd
+from .options import RoomOptions
+from .room import SynthRoom
+
+WRITERS = {"scannet": write_scannet, "s3dis": write_s3dis, "nyuv2": write_nyuv2, "sunrgbd": write_sunrgbd}
+
+
+def generate(
+    out: str | os.PathLike[str],
+    *,
+    scenes: int,
+    seed: int = 0,
+    layout: str = "scannet",
+    options: RoomOptions | None = None,
+    processes: int | None = None,
+) -> None:
+    """Synthetic rooms in the layout of a dataset, to be read by that dataset's reader.
+
+    Room i of seed s is ``SynthRoom(1_000_000 * s + i, options)``: the first rooms of a longer dataset are those of a
+    shorter one. Every fifth room is in the validation split. The files are written beside ``out`` and moved there at
+    the end: what is there is whole. One seed gives equal files on one machine with one set of library versions, for
+    any number of processes, and equal labels, depth and poses everywhere.
+
+    Args:
+        out: the folder; must be empty or not there yet.
+        scenes: how many rooms.
+        seed: of the dataset.
+        layout: "scannet", "s3dis", "nyuv2" or "sunrgbd".
+        options: of all rooms.
+        processes: that write rooms at the same time; None: one per core. They are spawned: a script that calls this
+            needs the usual ``if __name__ == "__main__":``.
+
+    Raises:
+        ValueError: a layout that is none of these, fewer scenes or processes than 1, a seed beyond 0 to 10^9.
+        FileExistsError: the folder is not empty.
+    """
+    out, options = Path(out), options or RoomOptions()
+    if layout not in WRITERS:
+        raise ValueError(f"layout must be one of {', '.join(WRITERS)}, got {layout!r}")
+    if not 1 <= scenes <= 1_000_000:
+        raise ValueError(f"scenes must be from 1 to 1,000,000, got {scenes}")
+    if not 0 <= seed <= 10**9:
+        raise ValueError(f"seed must be from 0 to 10^9, got {seed}")
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out}: must be an empty folder or not there yet, so that two datasets do not mix")
+    partial_out = out.resolve().with_name(f".{out.resolve().name}.{os.getpid()}.partial")
+    partial_out.mkdir(parents=True)
+    try:
+        one = partial(_write, partial_out, layout, 1_000_000 * seed, options)
+        for _ in tqdm(_each(one, scenes, processes or os.cpu_count() or 1), "rooms", total=scenes, disable=None):
+            pass
+        WRITERS[layout].finish(partial_out, scenes)
+        if out.exists():
+            out.rmdir()
+        partial_out.rename(out)
+    except BaseException:
+        shutil.rmtree(partial_out, ignore_errors=True)
+        raise
+
+
+def is_validation(number: int) -> bool:
+    """Whether the room of that number is in the validation split."""
+    return number % 5 == 4
+
+
+def _each(write, scenes: int, processes: int) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    if min(processes, scenes) == 1:
+        yield from map(write, range(scenes))
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, scenes), mp_context=spawn, initializer=_one_thread) as pool:
+        try:
+            yield from pool.map(write, range(scenes))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _write(out: Path, layout: str, first_seed: int, options: RoomOptions, number: int) -> None:
+    WRITERS[layout].write(out, SynthRoom(first_seed + number, options), number)

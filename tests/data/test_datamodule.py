@@ -1,0 +1,135 @@
+"""Does Lightning train, validate and go on with the batches of any reader, with workers of either kind?"""
+
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="the extra train is not installed")
+
+from lightning.pytorch import LightningModule, Trainer
+
+from pyproj2d3d.data import PosedFolders, write_room
+from pyproj2d3d.data.datamodule import SceneDataModule
+from pyproj2d3d.data.samples import Batch
+from pyproj2d3d.data.transforms2d import RandomCrop, Resize
+from pyproj2d3d.data.transforms3d import Subset
+
+pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rooms")
+    for split, rooms in (("train", 3), ("val", 2)):
+        for i in range(rooms):
+            write_room(folder / split / f"room{i}", frames=2, points=60, seed=i, size=(24, 32))
+    return folder
+
+
+@pytest.fixture
+def splits(root):
+    return lambda split: PosedFolders(root / split)
+
+
+class Watcher(LightningModule):
+    """Learns one number and keeps what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained, self.validated = [], []
+
+    def training_step(self, batch, _):
+        assert isinstance(batch, Batch)
+        self.trained.append(batch)
+        return self.weight * batch.depth.mean()
+
+    def validation_step(self, batch, _):
+        self.validated.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fitted(module, **keywords):
+    watcher = Watcher()
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **keywords,
+    )
+    trainer.fit(watcher, datamodule=module)
+    return watcher
+
+
+@pytest.mark.parametrize(("workers", "method"), [(0, None), (1, "fork"), (1, "spawn")])
+def test_lightning_trains_on_frames(splits, workers, method):
+    module = SceneDataModule(
+        splits,
+        batch_size=4,
+        workers=workers,
+        start_method=method,
+        view_transform=RandomCrop((16, 16)),
+        val_view_transform=Resize((12, 16)),
+    )
+    watcher = fitted(module, max_epochs=2)
+    assert [len(batch) for batch in watcher.trained] == [4, 4]  # 6 frames, the smaller batch dropped
+    assert [len(batch) for batch in watcher.validated] == [4, 4]
+    assert all(batch.depth.shape == (4, 16, 16) for batch in watcher.trained)
+    assert watcher.validated[0].depth.shape == (4, 12, 16)
+    assert watcher.weight < 0
+    assert (
+        watcher.trained[0].frames != watcher.trained[1].frames or watcher.trained[0].scenes != watcher.trained[1].scenes
+    )
+    assert torch.equal(watcher.validated[0].depth, watcher.validated[1].depth)
+
+
+def test_lightning_trains_on_scenes_with_their_matches(splits):
+    module = SceneDataModule(
+        splits, samples="scenes", views=2, match=True, point_transform=Subset(50), batch_size=3, workers=0
+    )
+    watcher = fitted(module, max_epochs=1)
+    (batch,) = watcher.trained
+    assert sorted(batch.scenes) == ["room0", "room1", "room2"]
+    assert batch.points.shape == (150, 3)
+    assert len(batch.matches) == 6
+    assert watcher.validated[0].points.shape == (120, 3)  # no transform of its own: all points
+    assert watcher.validated[0].scenes == ("room0", "room1")
+
+
+def test_a_folder_is_opened_by_what_is_in_it(root):
+    module = SceneDataModule(str(root / "train"), train_split=None, workers=0)
+    assert isinstance(module.dataset("fit"), PosedFolders)
+    assert len(module.train_dataloader().dataset) == 6
+    assert module.train_dataloader() is module.train_dataloader()
+    with pytest.raises(ValueError, match="posed folders have no splits, got split='val'"):
+        module.val_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"samples": "pixels"}, "samples must be 'frames' or 'scenes', got 'pixels'"),
+        ({"start_method": "thread"}, "start_method must be 'fork' or 'spawn', got 'thread'"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_what_a_data_module_cannot_be_is_named(splits, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        SceneDataModule(splits, **keywords)
+
+
+def test_a_split_without_samples_is_named(splits):
+    module = SceneDataModule(splits, every=1)
+    module.data = lambda split: []
+    with pytest.raises(ValueError, match="split 'train' must have samples, got none"):
+        module.train_dataloader()

@@ -1,0 +1,226 @@
+"""Do batches hold exactly what the files hold, packed, and the same whoever reads them?"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pyproj2d3d import Camera, sample, visibility
+from pyproj2d3d.data import PosedFolders, write_room
+from pyproj2d3d.data.points import Points
+from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, SeededSampler, collate
+from pyproj2d3d.data.transforms import Compose
+from pyproj2d3d.data.transforms2d import Flip, PhotometricJitter, RandomCrop
+from pyproj2d3d.data.transforms3d import ElasticDistortion, FlipAxis, Rotate, Subset
+from pyproj2d3d.data.views import View
+
+SIZE = (24, 32)
+FRAMES, POINTS = (5, 3, 4), (300, 200, 100)
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rooms")
+    for i, (frames, points) in enumerate(zip(FRAMES, POINTS, strict=True)):
+        write_room(root / f"room{i}", frames=frames, points=points, seed=i, size=SIZE)
+    return PosedFolders(root)
+
+
+def same(one, other):
+    """Whether two batches hold the same bits."""
+    for name in one.__dataclass_fields__:
+        a, b = getattr(one, name), getattr(other, name)
+        if isinstance(a, Camera):
+            a, b = (torch.cat([c.intrinsics.flatten(), c.world_from_camera.flatten()]) for c in (a, b))
+        if isinstance(a, torch.Tensor):
+            if not torch.equal(a, b):
+                return False
+        elif name == "matches":
+            if (a is None) != (b is None):
+                return False
+            if a is not None and not all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("ptr", "point", "pixel")):
+                return False
+        elif a != b:
+            return False
+    return True
+
+
+def test_every_frame_is_a_sample_and_every_other_one_where_asked_for(rooms):
+    samples = FrameSamples(rooms)
+    assert len(samples) == sum(FRAMES)
+    assert [samples[i].scene for i in (0, 4, 5, -1)] == ["room0", "room0", "room1", "room2"]
+    assert [samples[i].frames for i in (0, 6)] == [("frame-000000",), ("frame-000001",)]
+    every_other = FrameSamples(rooms, every=2)
+    assert [every_other[i].frames[0] for i in range(3)] == ["frame-000000", "frame-000002", "frame-000004"]
+    assert len(every_other) == 3 + 2 + 2
+
+
+def test_a_batch_of_frames_holds_their_pixels_and_cameras(rooms):
+    samples = FrameSamples(rooms)
+    batch = collate([samples[i] for i in (1, 6, 11)])
+    assert len(batch) == 3
+    assert batch.scenes == ("room0", "room1", "room2")
+    assert batch.frames == ("frame-000001", "frame-000001", "frame-000003")
+    assert batch.view_ptr.tolist() == [0, 1, 2, 3]
+    assert batch.ptr.tolist() == [0, 0, 0, 0]
+    for v, (scene, i) in enumerate(((0, 1), (1, 1), (2, 3))):
+        frame = rooms[scene].frames[i]
+        assert torch.equal(batch.color[v], frame.color())
+        assert torch.equal(batch.depth[v], frame.metres())
+        assert torch.equal(batch.semantic[v], frame.semantic())
+        assert torch.equal(batch.camera[v].world_from_camera, frame.camera.world_from_camera)
+    assert batch.points is batch.matches is batch.instance is None
+
+
+def test_a_batch_of_scenes_packs_points_and_says_whose_they_are(rooms):
+    batch = collate([SceneSamples(rooms)[i] for i in range(3)])
+    assert batch.ptr.tolist() == [0, 300, 500, 600]
+    assert batch.view_ptr.tolist() == [0, 0, 0, 0]
+    for b, (low, high) in enumerate(((0, 300), (300, 500), (500, 600))):
+        cloud = rooms[b].cloud
+        assert torch.equal(batch.points[low:high], cloud.points)
+        assert torch.equal(batch.point_semantic[low:high], cloud.semantic)
+        assert torch.equal(batch.point_colors[low:high], cloud.colors)
+        assert batch.index[low:high].tolist() == list(range(high - low))
+        assert (batch.sample_of_point[low:high] == b).all()
+    assert torch.equal(batch.points_from_world, torch.eye(4, dtype=torch.float64).expand(3, 4, 4))
+    assert batch.camera is batch.color is None
+
+
+def test_matches_of_a_batch_are_those_of_each_scene_on_its_own(rooms):
+    samples = [SceneSamples(rooms, views=2, spread=True, match=True)[i] for i in range(3)]
+    batch = collate(samples)
+    assert batch.view_ptr.tolist() == [0, 2, 4, 6]
+    assert batch.matches.size == SIZE
+    assert batch.matches.n_points == 600
+    for v in range(6):
+        b = v // 2
+        frame = next(f for f in rooms[b].frames if f.name == batch.frames[v])
+        alone = visibility(rooms[b].points, frame.camera, frame.metres()[None])
+        here = batch.matches[v]
+        assert torch.equal(here.point - batch.ptr[b].int(), alone.point)
+        assert torch.equal(here.pixel, alone.pixel)
+        assert len(here.point) > 5
+
+
+def test_pairs_survive_every_transform_of_points_and_views(rooms):
+    """The label image read at the matches gives the label of the point as often as it does without transforms."""
+    views = Compose([RandomCrop((20, 28)), Flip(), PhotometricJitter()])
+    points = Compose([FlipAxis(0), Rotate(), ElasticDistortion(), Subset(150)])
+    changed = SceneSamples(rooms, views=3, match=True, view_transform=views, point_transform=points)
+    plain = SceneSamples(rooms, views=3, match=True)
+
+    def agreement(batch):
+        m = batch.matches
+        at_pixel = batch.semantic.flatten(1)[m.view.long(), m.pixel.long()]
+        return (at_pixel == batch.point_semantic[m.point.long()]).float().mean().item()
+
+    batch = collate([changed[i, 7] for i in range(3)])
+    assert batch.ptr.tolist() == [0, 150, 300, 450]  # of 100 points half are there twice
+    assert batch.points_from_world is None
+    assert len(batch.matches.point) > 50
+    assert agreement(batch) > agreement(collate([plain[i, 7] for i in range(3)])) - 0.05
+    read = sample(batch.color.permute(0, 3, 1, 2).float(), batch.matches, (20, 28))  # operations take them as they are
+    assert read.shape == (len(batch.matches.point), 3)
+
+
+def test_views_are_drawn_without_repetition_and_in_order(rooms):
+    samples = SceneSamples(rooms, views=3)
+    drawn = {samples[0, seed].frames for seed in range(40)}
+    assert all(len(set(names)) == 3 and list(names) == sorted(names) for names in drawn)
+    assert len(drawn) > 5
+    assert samples[1, 0].frames == tuple(f"frame-{i:06d}" for i in range(3))  # no more than there are
+    spread = SceneSamples(rooms, views=2, spread=True)
+    assert spread[0].frames == spread[0].frames == ("frame-000001", "frame-000003")
+
+
+@pytest.mark.parametrize(("workers", "method"), [(1, "fork"), (2, "fork"), (2, "spawn")])
+def test_batches_do_not_depend_on_who_reads_them(rooms, workers, method):
+    samples = SceneSamples(rooms, views=2, match=True, view_transform=RandomCrop((16, 16)), point_transform=Subset(50))
+
+    def batches(**keywords):
+        loader = DataLoader(
+            samples, 2, sampler=SeededSampler(samples, shuffle=True, seed=5), collate_fn=collate, **keywords
+        )
+        return [batch for _ in range(2) for batch in loader]
+
+    wanted = batches()
+    got = batches(num_workers=workers, multiprocessing_context=method, persistent_workers=True)
+    assert len(wanted) == len(got) == 4
+    assert all(same(a, b) for a, b in zip(wanted, got, strict=True))
+    assert not same(wanted[0], wanted[2])  # the second pass is another one
+
+
+def test_a_sampler_goes_on_where_it_is_set_to():
+    samples = range(10)
+    sampler = SeededSampler(samples, shuffle=True, seed=1)
+    passes = [list(sampler) for _ in range(3)]
+    assert len(sampler) == 10
+    assert all(sorted(i for i, _ in drawn) == list(range(10)) for drawn in passes)
+    assert len({tuple(drawn) for drawn in passes}) == 3
+    later = SeededSampler(samples, shuffle=True, seed=1)
+    later.set_epoch(2)
+    assert list(later) == passes[2]
+    steady = SeededSampler(samples, shuffle=False)
+    assert list(steady) == list(steady)
+    assert [i for i, _ in steady] == list(range(10))
+
+
+def test_a_batch_moves_to_a_device_and_dtype_tensors_keep_theirs(rooms):
+    batch = collate([SceneSamples(rooms, views=1, match=True)[0, 0]])
+    moved = batch.to("meta")
+    assert moved.points.device.type == moved.camera.device.type == moved.matches.point.device.type == "meta"
+    assert moved.semantic.dtype == torch.int64
+    assert moved.scenes == batch.scenes
+    assert same(batch.to("cpu"), batch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs CUDA")
+def test_a_batch_comes_in_page_locked_memory(rooms):
+    assert collate([FrameSamples(rooms)[0]]).pin_memory().color.is_pinned()
+
+
+def by_hand(size=(2, 3), **views):
+    camera = Camera(torch.eye(3), torch.eye(4), size)
+    view = View(torch.zeros(*size, 3, dtype=torch.uint8), torch.ones(size), camera)
+    return replace(view, **views)
+
+
+def test_a_sample_without_points_or_labels_among_others_is_named(rooms):
+    labelled = by_hand(semantic=torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="semantic must be in all samples of a batch or in none, got 1 of 2"):
+        collate([Sample("a", ("0",), (by_hand(),)), Sample("b", ("0",), (labelled,))])
+    points = Points(torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64), 1, None)
+    with pytest.raises(ValueError, match="points must be in all samples of a batch or in none, got 1 of 2"):
+        collate([Sample("a"), Sample("b", points=points)])
+    with pytest.raises(ValueError, match=r"views must have one size to be a batch, got \[\(2, 3\), \(4, 5\)\]"):
+        collate([Sample("a", ("0",), (by_hand(),)), Sample("b", ("0",), (by_hand((4, 5)),))])
+    with pytest.raises(ValueError, match="samples must be at least one, got none"):
+        collate([])
+
+
+def test_an_empty_cloud_has_its_place_in_a_batch():
+    none = Points(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 0, None)
+    one = Points(torch.zeros(2, 3), torch.arange(2), 2, None)
+    batch = collate([Sample("a", points=one), Sample("b", points=none), Sample("c", points=one)])
+    assert batch.ptr.tolist() == [0, 2, 2, 4]
+    assert batch.sample_of_point.tolist() == [0, 0, 2, 2]
+
+
+def test_what_samples_cannot_be_made_of_is_named(rooms, tmp_path):
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+        FrameSamples(rooms, every=0)
+    with pytest.raises(ValueError, match="at must be 'depth' or 'color', got 'both'"):
+        FrameSamples(rooms, at="both")
+    with pytest.raises(ValueError, match="views must be at least 0, got -1"):
+        SceneSamples(rooms, views=-1)
+    with pytest.raises(ValueError, match="views must be at least 1 without points, got 0"):
+        SceneSamples(rooms, points=False)
+    with pytest.raises(ValueError, match="match must go with points and views, got points=True and views=0"):
+        SceneSamples(rooms, match=True)
+    with pytest.raises(IndexError, match="sample 12 is not among 12"):
+        FrameSamples(rooms)[12]
+    write_room(tmp_path / "bare", frames=1, points=0, size=SIZE)
+    with pytest.raises(ValueError, match="scene bare: must have points, its files have none"):
+        SceneSamples(PosedFolders(tmp_path))[0]
