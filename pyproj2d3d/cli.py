@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data",
         type=Path,
         metavar="DIR",
-        help="a folder of posed RGB-D frames, named as in 7-Scenes or as ScanNet exports; absent: a synthetic room",
+        help="a folder of posed RGB-D frames, or a dataset, whose first scene is taken; absent: a synthetic room",
     )
     demo.add_argument(
         "--out",

@@ -62,8 +62,8 @@ def demo(data: str | Path | None = None, out: str | Path = "demo_report", *, fra
     """Lift, match, splat, sample and fuse every frame of a posed RGB-D folder; returns the path of the report.
 
     Args:
-        data: a folder that :func:`pyproj2d3d.data.posed_folder.read_posed_folder` reads. None: a synthetic room is
-            written to a temporary folder and read back.
+        data: a folder of posed frames, or any other that :func:`pyproj2d3d.data.open_dataset` opens, of which the first
+            scene is taken. None: a synthetic room is written to a temporary folder and read back.
         out: the folder for ``report.html`` and for ``features.safetensors``, a feature cache of the fused colours; made
             where it is missing.
         frames: how many of the synthetic room.
@@ -71,7 +71,7 @@ def demo(data: str | Path | None = None, out: str | Path = "demo_report", *, fra
     Raises:
         DemoError: ``data`` holds no usable frames, or ``out`` cannot be written to.
     """
-    from .data.posed_folder import read_posed_folder
+    from .data.open_dataset import open_dataset
     from .data.room import write_room
 
     out = _writable_folder(Path(out))
@@ -82,10 +82,11 @@ def demo(data: str | Path | None = None, out: str | Path = "demo_report", *, fra
                 write_room(temporary, frames=frames, seed=0, points=MOST_POINTS)
         try:
             with clock("find the frames"):
-                scene = read_posed_folder(temporary if data is None else data)
+                scene = open_dataset(temporary if data is None else data)[0]
+                _ = scene.frames, scene.cloud  # read here, so that what is wrong with them is said here
         except (OSError, ValueError) as error:
             raise DemoError(error) from error  # it names the file
-        name = "A synthetic room" if data is None else Path(data).resolve().name
+        name = "A synthetic room" if data is None else scene.name
         return _run(scene, name, out / "report.html", clock)
 
 

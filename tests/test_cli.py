@@ -34,6 +34,42 @@ def test_an_output_folder_that_cannot_be_made_is_one_line_that_names_it(tmp_path
     assert re.fullmatch(r"pyproj2d3d demo: cannot write to [^\n]*file/out: [^\n]*\n", capsys.readouterr().err)
 
 
+def test_rooms_are_written_and_info_says_what_is_there(tmp_path, capsys):
+    out = str(tmp_path / "rooms")
+    few = ["--scenes", "1", "--frames", "2", "--size", "24", "32", "--spacing", "0.3", "--processes", "1"]
+    assert main(["synth", out, *few, "--layout", "s3dis"]) == 0
+    assert capsys.readouterr().out == f"1 rooms in the layout of s3dis: pyproj2d3d info --data {out}\n"
+    assert main(["info", "--data", out, "--split", "train"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["dataset"] == f"S3DIS, {out}"
+    assert rows["split"] == "train"
+    assert rows["frames"] == "2: 2 of 24x32 (depth, height x width)"
+    assert main(["demo", "--data", out, "--out", str(tmp_path / "report")]) == 0
+    assert "Area_1_" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["synth", "OUT", "--layout", "kitti"], "synth: layout must be one of scannet, s3dis, nyuv2, sunrgbd"),
+        (["synth", "OUT", "--scenes", "0"], "synth: scenes must be from 1 to 1,000,000, got 0"),
+        (["synth", "OUT", "--style", "attic"], "synth: style must be one of home, studio, got 'attic'"),
+        (["synth", "FULL"], "synth: .*FULL: must be an empty folder or not there yet"),
+        (["info", "--data", "OUT"], "info: .*OUT: must be the folder of a dataset, there is none"),
+        (["info", "--data", "FULL"], "info: .*FULL: must hold ScanNet .*got a"),
+        (["info", "--data", "FULL/a"], "info: .*FULL/a: must be the folder of a dataset, got a file"),
+    ],
+)
+def test_what_cannot_be_written_or_opened_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("FULL").mkdir()
+    Path("FULL/a").touch()
+    assert main(arguments) == 2
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert re.fullmatch(rf"pyproj2d3d {message}[^\n]*\n", stderr)
+
+
 def test_info_tells_of_the_build_and_the_machine(capsys):
     import torch
 

@@ -66,11 +66,11 @@ class NYUv2(SceneDataset):
 
     Traps: stored instance numbers count from 1 anew in every class, so an object is a pair of class and number (as
     ``get_instance_masks.m`` takes it); here it gets one number of its own in the image, and -1 without a label. Images
-    have a white border of about 8 pixels, and depth outside of rows 45 to 471 and columns 41 to 601 (counted from 1) is
-    painted in only: the toolbox evaluates inside. The intrinsics are those of the toolbox, whose
-    ``rgb_plane2rgb_world.m`` counts pixels from 1: here the principal point is less by 1, so that points agree with it;
-    code that takes the numbers as they stand for pixels from 0 puts points z / f, about 2 mm per metre, to the left and
-    up. Images of another size than 480x640 are taken to be resized ones. Accelerometer readings are not read.
+    have a white border of about 8 pixels; the toolbox looks only at rows 45 to 471 and columns 41 to 601 (counted from
+    1, ``get_projection_mask.m``), beyond which filled depth is mostly painted in. The intrinsics are the toolbox's,
+    whose ``rgb_plane2rgb_world.m`` counts pixels from 1: here the principal point is less by 1, so that points agree
+    with it; code that takes the numbers as they stand for pixels from 0 puts points z / f, about 2 mm per metre, to the
+    left and up. Images of another size than 480x640 are taken to be resized ones. Accelerometer readings are not read.
 
     Every read opens the file anew (0.2 ms): no handle is shared between processes or kept of a file that is replaced.
     What it costs beyond that is up to the chunks that MATLAB chose: all that a row touches are inflated. If that is
@@ -161,7 +161,8 @@ class Row:
             pixels = dataset[self.row]
         if pixels.ndim == 2:
             return np.ascontiguousarray(pixels.T)
-        return np.stack([channel.T for channel in pixels], axis=-1)  # four times as fast as copying all of it turned
+        # Turning each channel alone is faster than all of it at once.
+        return np.stack([np.ascontiguousarray(channel.T) for channel in pixels], axis=-1)
 
     def __str__(self) -> str:
         return f"{self.path}: {self.array}[{self.row}]"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tqdm import tqdm
-
 from .scene import SceneDataset
 
 
@@ -15,6 +13,8 @@ def summary_of(dataset: SceneDataset) -> list[str]:
     Every scene is opened for its frames (poses and headers; no pixels, no points). A scene that cannot be is a line of
     its own and no error.
     """
+    from tqdm import tqdm
+
     sizes: Counter[str] = Counter()
     having: Counter[str] = Counter()
     skipped, broken = [], []

@@ -113,10 +113,8 @@ class View:
             torch.div((2 * torch.arange(new) + 1) * old, 2 * new, rounding_mode="floor").to(self.depth.device)
             for new, old in zip((height, width), self.size, strict=True)
         )  # in integers: a quotient that is whole must not fall short of it
-        planes = self.color.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)  # the fast path of
-        # bytes is only right there: of other layouts it loses columns where the new width is 1 (torch 2.13)
-        color = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
-        return self._with(color.contiguous(), self.camera.resized(size), lambda of, _: of[rows][:, columns])
+        color = _interpolated(self.color, height, width)
+        return self._with(color, self.camera.resized((height, width)), lambda of, _: of[rows][:, columns])
 
     def cropped(self, top: int, left: int, height: int, width: int, fill: tuple[int, int, int] = MEAN_COLOR) -> View:
         """``image[top : top + height, left : left + width]``; padding where that is beyond the image on any side."""
@@ -181,6 +179,16 @@ class View:
 def bytes_of(color: Tensor) -> Tensor:
     """Colours of any float dtype, 0 to 255, to the nearest bytes."""
     return color.round().clamp(0, 255).to(torch.uint8)
+
+
+def _interpolated(color: Tensor, height: int, width: int) -> Tensor:
+    """(H, W, 3) uint8 to another size: bilinear, antialiased where it shrinks."""
+    if width == 1 and height > 1:  # torch 2.13 fills such an image with its first row; lying on its side it does not
+        return _interpolated(color.transpose(0, 1), 1, height).transpose(0, 1).contiguous()
+    planes = color.permute(2, 0, 1)[None].contiguous(
+        memory_format=torch.channels_last
+    )  # of others it may trip at 1 x 1
+    return F.interpolate(planes, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0).contiguous()
 
 
 def check_place(name: str, value: int) -> int:

@@ -337,7 +337,12 @@ def test_walls_and_floor_are_in_every_room_but_not_in_every_frame():
 
 # One seed, one room
 
-LITERALS = (None, None, None, None)
+LITERALS = (
+    ("apartment", ("floor", "wall", "ceiling", "door", "door", "window"), 284, [5.8, 5.021, 2.639]),
+    {1: 1700, 2: 1348, 5: 1574, 7: 1077, 8: 1576, 9: 582, 10: 14, 16: 579, 20: 574, 25: 122, 29: 70},
+    [2987307901, 863116307],
+    [1.148874498, 3.22055349, 1.684187696],
+)
 
 
 def test_one_seed_makes_one_room_and_another_seed_another():

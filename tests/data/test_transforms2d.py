@@ -5,8 +5,10 @@ import math
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from samples import camera_of, generator, make_view
 from scenes import assert_close, assert_same_bits
 
@@ -127,6 +129,27 @@ def test_resizing_keeps_one_colour():
     for size in ((4, 5), (30, 13), (1, 40)):
         assert (view.resized(size).color == 77).all()
         assert view.resized(size).color.shape == (*size, 3)
+
+
+@pytest.mark.parametrize("old", [(1, 1), (2, 5), (9, 1), (9, 13)])
+@pytest.mark.parametrize("new", [(1, 1), (1, 6), (3, 1), (5, 4), (30, 41)])
+@pytest.mark.parametrize("layout", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_resized_colours_are_those_of_pillow_however_they_lie_in_memory(old, new, layout):
+    view = make_view(old)
+    color = view.color.permute(layout).contiguous().permute(tuple(torch.tensor(layout).argsort().tolist()))
+    resized = replace(view, color=color).resized(new).color
+    expected = Image.fromarray(view.color.numpy()).resize(new[::-1], Image.Resampling.BILINEAR)
+    assert (resized.int() - torch.from_numpy(np.array(expected)).int()).abs().max() <= 1
+
+
+def test_an_image_resized_to_one_column_keeps_the_colours_of_its_rows():
+    view = make_view((5, 6))
+    view = replace(view, color=view.color[:, :1].expand(5, 6, 3))
+    for height in (1, 3, 5, 9):
+        two = view.resized((height, 2)).color
+        assert torch.equal(two[:, 0], two[:, 1])
+        one = view.resized((height, 1)).color
+        assert (one[:, 0].int() - two[:, 0].int()).abs().max() <= 1
 
 
 def test_resizing_to_the_same_size_changes_nothing():

@@ -161,22 +161,25 @@ class Maker:
     def __init__(self, draw: Draw, cues: str = "both", dressed_as: str | None = None):
         self.draw, self.cues, self.dressed_as = draw, cues, dressed_as
         self.piece = Piece([])
-        self._materials: dict[str, int] = {}
+        self._materials: dict[str, dict[str, int]] = {}  # of categories, by slot
 
-    def thing(self, category: str) -> None:
-        """What follows belongs to a new object."""
+    def thing(self, category: str, *, alike: bool = False) -> None:
+        """What follows belongs to a new object; ``alike``: of the materials of the last one of its category."""
         self.piece.things.append(Thing(category))
-        self._materials = {}
+        if not alike:
+            self._materials.pop(category, None)
 
     def material(self, slot: str) -> int:
         """That of the parts of this thing with this role in it; drawn once for each thing."""
-        if slot not in self._materials:
-            category = self.dressed_as or self.piece.things[-1].category
+        category = self.piece.things[-1].category
+        materials = self._materials.setdefault(category, {})
+        if slot not in materials:
+            category = self.dressed_as or category
             choices = POOL if self.cues == "geometry" else finish(category, slot)
             role, patterns, colors = self.draw.one_of(choices)
             pattern, color = self.draw.one_of(patterns), self.draw.one_of(colors)
-            self._materials[slot] = material(role, pattern, color, self.draw.integer(0, 9))
-        return self._materials[slot]
+            materials[slot] = material(role, pattern, color, self.draw.integer(0, 9))
+        return materials[slot]
 
     def box(self, x: Range, y: Range, z: Range, slot: str = "main", *, lean: int = 0, turn: int = 0) -> None:
         """``lean`` and ``turn`` in milliradians: backwards, and then about z; about the part's centre."""

@@ -150,7 +150,7 @@ def counter(m: Maker, with_sink: bool = True) -> None:
     if stove:
         _stove(m, (-w, left - 0.005), depth, top)
     if d.chance(70):
-        m.thing("kitchen cabinet")
+        m.thing("kitchen cabinet", alike=True)
         high = d.metres(1420, 1520)
         m.box((0, 0.34), (-w + 0.01, w), (high, high + 0.65))
         _doors(m, 0.34, (-w + 0.01, w), (high + 0.005, high + 0.645), max(2, round(2 * w / 0.5)), handle=0.15)

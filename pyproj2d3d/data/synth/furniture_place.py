@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from .furniture import Matrix, Piece, Range, Solid, about_z, cosine_sine, product, reach_of
+from .parts import Parts
 
 _TOUCH = 0.001  # metres by which volumes may overlap and count as touching
 
@@ -100,6 +104,18 @@ def in_room(solid: Solid, pose: Pose) -> Solid:
     x, y = pose.point(solid.center[0], solid.center[1])
     turn = product(about_z(pose.milliradians, pose.quarters), solid.turn)
     return solid._replace(center=(x, y, pose.z + solid.center[2]), turn=turn)
+
+
+def as_parts(solids: Sequence[Solid], owner: Sequence[int]) -> Parts:
+    """Parts that stand in the room, each with its object."""
+    return Parts(
+        np.array([s.shape for s in solids], dtype=np.int64),
+        np.array([s.center for s in solids], dtype=np.float64).reshape(-1, 3),
+        np.array([s.half for s in solids], dtype=np.float64).reshape(-1, 3),
+        np.array([s.turn for s in solids], dtype=np.float64).reshape(-1, 3, 3),
+        np.array(owner, dtype=np.int64),
+        np.array([s.material for s in solids], dtype=np.int64),
+    )
 
 
 def solids_meet(a: Solid, b: Solid, by: float = _TOUCH) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .furniture import Maker, cosine_sine
+from .furniture import Maker, Range, cosine_sine
 
 
 def chair(m: Maker) -> None:
@@ -51,7 +51,9 @@ def office_chair(m: Maker) -> None:
     lean = d.integer(80, 160)
     back = 0.06 - (top - seat) * lean / 2000
     m.box((back - 0.03, back + 0.03), (-w + 0.03, w - 0.03), (seat + 0.09, top), lean=lean)
-    m.box((0.05, 0.08), (-0.04, 0.04), (seat - 0.06, seat + 0.2), "second")
+    behind = 0.022 - 0.000075 * lean  # the bar that holds the back
+    m.box((behind - 0.0125, behind + 0.0125), (-0.04, 0.04), (seat - 0.1, seat + 0.25), "second", lean=lean)
+    m.box((0.0, 0.16), (-0.04, 0.04), (seat - 0.1, seat - 0.08), "second")
     if d.chance(70):
         for y in (-w - 0.02, w + 0.02):
             m.box((0.14, 0.40), (y - 0.03, y + 0.03), (seat + 0.18, seat + 0.21), "second")
@@ -112,8 +114,21 @@ def _upholstered(m: Maker, category: str, seats: int) -> None:
         for k in range(d.integer(0, 2)):
             m.thing("pillow")
             y, h = (-w + 0.26) * (1 - 2 * k), d.metres(190, 230)
-            m.ball((0.40, 0.56), (y - h, y + h), (seat - 0.015, seat + 2 * h - 0.04), lean=280)
+            _pillow(m, (0.40, 0.56), (y - h, y + h), (seat - 0.012, seat + 2 * h - 0.012), 280)
     m.piece.front = 0.5
+
+
+def _pillow(m: Maker, x: Range, y: Range, z: Range, lean: int) -> None:
+    """Thick in the middle, with corners."""
+    m.ball(x, y, z, lean=lean)
+    thin = x[1] - x[0] < z[1] - z[0]
+    m.box(_inner(x, 0.3 if thin else 0.06), _inner(y, 0.06), _inner(z, 0.06 if thin else 0.3), lean=lean)
+
+
+def _inner(of: Range, share: float) -> Range:
+    """A range without a share of it at either end."""
+    off = share * (of[1] - of[0])
+    return of[0] + off, of[1] - off
 
 
 def bed(m: Maker) -> None:
@@ -140,5 +155,5 @@ def bed(m: Maker) -> None:
     for k in range(pillows):
         m.thing("pillow")
         y, h = (k - (pillows - 1) / 2) * w, min(w / pillows - 0.03, 0.33)
-        m.ball((0.09, 0.50), (y - h, y + h), (rest - 0.015, rest + 0.135), lean=d.integer(60, 200))
+        _pillow(m, (0.09, 0.50), (y - h, y + h), (rest - 0.015, rest + 0.135), d.integer(60, 200))
     m.piece.front = 0.4

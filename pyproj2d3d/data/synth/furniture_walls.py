@@ -59,7 +59,7 @@ def curtains(m: Maker, w: float, low: float, high: float) -> None:
     overlap = d.metres(0, 120)
     sides = (-1, 1) if d.chance(65) else (d.one_of((-1, 1)),)
     for side in sides:
-        m.thing("curtain")
+        m.thing("curtain", alike=True)
         y0, y1 = sorted((side * (w - overlap), side * (w - overlap + wide)))
         folds(m, x, (y0, y1), (z0, high + 0.08), reach)
         outer = side * (w - overlap + wide + 0.05)

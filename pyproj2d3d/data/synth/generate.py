@@ -10,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from . import write_nyuv2, write_s3dis, write_scannet, write_sunrgbd
 from .options import RoomOptions
 from .room import SynthRoom
@@ -48,6 +46,8 @@ def generate(
         ValueError: a layout that is none of these, fewer scenes or processes than 1, a seed beyond 0 to 10^9.
         FileExistsError: the folder is not empty.
     """
+    from tqdm import tqdm
+
     out, options = Path(out), options or RoomOptions()
     if layout not in WRITERS:
         raise ValueError(f"layout must be one of {', '.join(WRITERS)}, got {layout!r}")

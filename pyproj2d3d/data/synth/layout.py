@@ -10,7 +10,7 @@ import numpy as np
 from . import furniture_things as things
 from .furniture import UPRIGHT, Draw, Maker, Piece, Solid, bounds_of
 from .furniture_bath import counter, shower_curtain
-from .furniture_place import Floor, Placed, Pose, Volume, in_room
+from .furniture_place import Floor, Placed, Pose, Volume, as_parts, in_room
 from .furniture_scenes import HANGING, NYU40, SCENE_TYPES, STANDING, Build, builder, wanted
 from .furniture_walls import blinds, curtains
 from .materials import WALL, material
@@ -131,7 +131,7 @@ class Plan:
         hung = kinds.count("shower curtain")
         sinks = kinds.count("sink")
         kitchen = "counter" in kinds or self.scene_type in ("kitchen", "apartment")
-        tasks = []
+        tasks, chairs = [], dict[Build, Piece]()
         for kind in kinds:
             if kind in ("bathtub", "shower curtain"):
                 if tubs:
@@ -144,7 +144,11 @@ class Plan:
             elif kind == "sink" and kitchen:
                 continue
             else:
-                piece = self.make(builder(self.draw, kind, self.scene_type))
+                build = builder(self.draw, kind, self.scene_type)
+                again = kind == "chair" and build in chairs and self.draw.chance(75)  # most are one of a set
+                piece = chairs[build] if again else self.make(build)
+                if kind == "chair":
+                    chairs[build] = piece
                 if kind in ("curtain", "window"):
                     self._dress_window(piece, kind == "curtain")
                 name = piece.things[0].category
@@ -381,15 +385,3 @@ class Plan:
         nyu40 = np.array([NYU40[name] for name in categories], dtype=np.int64)
         parts = as_parts(solids, owner)
         return Furnished(np.array(self.floor.size), parts, tuple(categories), nyu40, np.array(boxes), self.scene_type)
-
-
-def as_parts(solids: Sequence[Solid], owner: Sequence[int]) -> Parts:
-    """Parts that stand in the room, each with its object."""
-    return Parts(
-        np.array([s.shape for s in solids], dtype=np.int64),
-        np.array([s.center for s in solids], dtype=np.float64).reshape(-1, 3),
-        np.array([s.half for s in solids], dtype=np.float64).reshape(-1, 3),
-        np.array([s.turn for s in solids], dtype=np.float64).reshape(-1, 3, 3),
-        np.array(owner, dtype=np.int64),
-        np.array([s.material for s in solids], dtype=np.int64),
-    )
