@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pyproj2d3d.data import RoomOptions
+from pyproj2d3d.data.synth.generate import generate
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,6 +48,21 @@ def test_readme_examples_run_one_after_the_other(tmp_path, monkeypatch):
     assert names["kept"].shape == (64, 60, 80)
     assert torch.equal(names["mask"], names["index"][2] >= 0)
     assert names["mask"].any()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
+def test_examples_of_the_data_page_run_one_after_the_other(tmp_path):
+    pytest.importorskip("lightning", reason="the extra train is not installed")
+    options = RoomOptions(frames=4, size=(96, 128), spacing=0.1)
+    generate(tmp_path / "rooms", scenes=3, options=options, processes=1)
+    names = {"DATA": tmp_path / "rooms"}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL):
+        exec(code, names)
+    assert names["cloud"].superpoint is not None
+    assert names["batch"].color.shape == (6, 96, 128, 3)
+    assert names["batch"].points.shape == (4000, 3)
+    assert len(names["batch"].matches.point) > 100
+    assert len(names["module"].train_dataloader()) == 3
 
 
 def test_readme_says_what_ci_runs():

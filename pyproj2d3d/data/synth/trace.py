@@ -16,6 +16,10 @@ import numpy as np
 from .parts import BOX, CEILING, CYLINDER, ELLIPSOID, FLOOR, WALLS, Parts
 
 _NEAR = 1e-3  # metres before the camera, from where a corner's projection says where a part can be
+_EDGES = np.array(
+    [(i, i | k) for i in range(8) for k in (1, 2, 4) if not i & k]
+)  # of a box, as its corners are numbered
+_BLOCK = 2048  # points that are worked on at a time, so that they stay in cache
 _TINY = 1e-12  # where the camera is in the plane of a face
 
 
@@ -197,21 +201,33 @@ def _rectangles(
     parts: Parts, intrinsics: np.ndarray, pose: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(P, 4) int64 top, bottom, left, right of where each part can be in the image; (P,) bounds of w from above."""
-    x, y, z = (corners_in_camera(parts, pose)[..., k] for k in range(3))  # (P, 8) each
-    before = z > _NEAR
-    safe = np.where(before, z, 1.0)
-    u = intrinsics[0, 0] * (x / safe) + intrinsics[0, 2]
-    v = intrinsics[1, 1] * (y / safe) + intrinsics[1, 2]
-    crossing = ~before.all(axis=1)  # partly behind the camera: it may be anywhere
+    corners = corners_in_camera(parts, pose)
+    before = corners[..., 2] > _NEAR  # (P, 8)
+    crossing = before.any(axis=1) & ~before.all(axis=1)
+    cut, is_cut = _cut_edges(corners[crossing])
+    shown = np.concatenate([corners, np.zeros((len(parts), len(_EDGES), 3))], axis=1)  # (P, 8 + 12, 3)
+    counts = np.concatenate([before, np.zeros((len(parts), len(_EDGES)), dtype=bool)], axis=1)
+    shown[crossing, 8:], counts[crossing, 8:] = cut, is_cut
+    z = np.where(counts, shown[..., 2], 1.0)
+    u = intrinsics[0, 0] * (shown[..., 0] / z) + intrinsics[0, 2]
+    v = intrinsics[1, 1] * (shown[..., 1] / z) + intrinsics[1, 2]
     sides = []
     for pixel, count in ((v, size[0]), (u, size[1])):
-        low = np.floor(np.where(crossing, 0, np.clip(pixel.min(axis=1), -1, count))).astype(np.int64)
-        high = np.ceil(np.where(crossing, count, np.clip(pixel.max(axis=1), -1, count) + 1)).astype(np.int64)
-        sides += [np.clip(low, 0, count), np.clip(high, 0, count)]
-    behind = ~before.any(axis=1)
-    sides[1][behind] = 0
-    nearest = np.where(crossing, np.inf, 1 / np.where(crossing, 1.0, z.min(axis=1)) * (1 + 1e-9))
+        low, high = np.where(counts, pixel, np.inf).min(axis=1), np.where(counts, pixel, -np.inf).max(axis=1)
+        sides.append(np.clip(np.floor(np.clip(low, -1, count + 1)), 0, count).astype(np.int64))
+        sides.append(np.clip(np.ceil(np.clip(high, -2, count)) + 1, 0, count).astype(np.int64))
+    nearest = np.where(crossing, np.inf, 1 / np.where(counts, z, np.inf).min(axis=1) * (1 + 1e-9))
     return np.stack(sides, axis=1), nearest
+
+
+def _cut_edges(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where edges of boxes (n, 8, 3) pass the near plane, (n, 12, 3), and whether they do, (n, 12)."""
+    a, b = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
+    passes = (a[..., 2] > _NEAR) != (b[..., 2] > _NEAR)
+    step = np.where(passes, b[..., 2] - a[..., 2], 1.0)
+    at = a + ((_NEAR - a[..., 2]) / step)[..., None] * (b - a)
+    at[..., 2] = _NEAR
+    return at, passes
 
 
 def corners_in_camera(parts: Parts, pose: np.ndarray) -> np.ndarray:
@@ -248,23 +264,32 @@ def surface(
         normals: (n, 3) unit, into free space; of the nearest face of a box, of the side or the cap of a cylinder.
         object: (n,) int64; of the shell the floor, the walls or the ceiling.
     """
-    local, normals, object = np.empty(points.shape), np.zeros(points.shape), np.empty(len(points), dtype=np.int64)
+    # Coordinates first, so that every operation below runs over contiguous memory
+    local, normals = np.empty(points.T.shape), np.zeros(points.T.shape)
+    object = np.empty(len(points), dtype=np.int64)
+    xyz = np.ascontiguousarray(points.T)
     on_shell = np.flatnonzero(part == len(parts))
-    at = np.take(points, on_shell, axis=0)
-    local[on_shell] = at / extent
-    axis = _largest(*(np.maximum(-at[:, k], at[:, k] - extent[k]) for k in range(3)))
-    upper = at[np.arange(len(at)), axis] > extent[axis] / 2
-    normals[on_shell, axis] = np.where(upper, -1.0, 1.0)
+    at = np.take(xyz, on_shell, axis=1)
+    local[:, on_shell] = at / extent[:, None]
+    axis = _largest(*np.maximum(-at, at - extent[:, None]))
+    upper = _chosen(axis, *at) > (extent / 2)[axis]
+    normals[axis, on_shell] = np.where(upper, -1.0, 1.0)
     object[on_shell] = np.where(axis < 2, WALLS, np.where(upper, CEILING, FLOOR))
-    solve = {BOX: _box_normals, CYLINDER: _cylinder_normals, ELLIPSOID: _ellipsoid_normals}
+    turns, halves, centers = (np.ascontiguousarray(a.reshape(len(parts), a[0].size).T) for a in (parts.world_from_part, parts.half, parts.center))
     shape = np.append(parts.shape, -1)[part]
-    for kind, normals_of in solve.items():
-        rows = np.flatnonzero(shape == kind)
-        of = part[rows]
-        turn, half = np.take(parts.world_from_part, of, axis=0), np.take(parts.half, of, axis=0)
-        unit = _turned_back(turn, np.take(points, rows, axis=0) - np.take(parts.center, of, axis=0)) / half
-        local[rows], normals[rows], object[rows] = unit, normals_of(turn, half, unit), parts.object[of]
-    return local, normals, object
+    for kind, normals_of in ((BOX, _box_normals), (CYLINDER, _cylinder_normals), (ELLIPSOID, _ellipsoid_normals)):
+        of_kind = np.flatnonzero(shape == kind)
+        for begin in range(0, len(of_kind), _BLOCK):
+            rows = of_kind[begin : begin + _BLOCK]
+            of = part[rows]
+            turn, half = np.take(turns, of, axis=1).reshape(3, 3, -1), np.take(halves, of, axis=1)
+            x, y, z = np.take(xyz, rows, axis=1) - np.take(centers, of, axis=1)
+            unit = (turn[0] * x + turn[1] * y + turn[2] * z) / half
+            for out, values in ((local, unit), (normals, normals_of(turn, half, unit))):
+                for k in range(3):
+                    out[k][rows] = values[k]
+            object[rows] = parts.object[of]
+    return local.T, normals.T, object
 
 
 def _largest(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -272,30 +297,37 @@ def _largest(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.where(x >= y, np.where(x >= z, 0, 2), np.where(y >= z, 1, 2))
 
 
+def _chosen(axis: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.where(axis == 0, x, np.where(axis == 1, y, z))
+
+
+# Normals (3, n) in the world, by the rotations (3, 3, n) and the half sizes (3, n) of the parts, and where on the unit
+# solid a point is, (3, n)
+
+
 def _box_normals(turn: np.ndarray, half: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Of the face across which a point is farthest out."""
-    axis = _largest(*((np.abs(unit[:, k]) - 1) * half[:, k] for k in range(3)))
-    rows = np.arange(len(unit))
-    return turn[rows, :, axis] * np.where(unit[rows, axis] > 0, 1.0, -1.0)[:, None]
+    axis = _largest(*(np.abs(unit) - 1) * half)
+    sign = np.where(_chosen(axis, *unit) > 0, 1.0, -1.0)
+    return np.stack([_chosen(axis, *row) * sign for row in turn])
 
 
 def _cylinder_normals(turn: np.ndarray, half: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """Of the side or of the cap, whichever a point is farther out of."""
-    x, y, z = unit.T
-    side = (np.sqrt(x * x + y * y) - 1) * np.minimum(half[:, 0], half[:, 1]) > (np.abs(z) - 1) * half[:, 2]
+    x, y, z = unit
+    side = (np.sqrt(x * x + y * y) - 1) * np.minimum(half[0], half[1]) > (np.abs(z) - 1) * half[2]
     steep = np.where(side, 0.0, np.where(z > 0, 1.0, -1.0))
-    return _turned_unit(turn, np.where(side, x / half[:, 0], 0.0), np.where(side, y / half[:, 1], 0.0), steep)
+    return _turned_unit(turn, np.where(side, x / half[0], 0.0), np.where(side, y / half[1], 0.0), steep)
 
 
 def _ellipsoid_normals(turn: np.ndarray, half: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    return _turned_unit(turn, *(unit / half).T)
+    return _turned_unit(turn, *unit / half)
 
 
 def _turned_unit(turn: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(n, 3) unit vectors in the world along (x, y, z) in the coordinates of parts."""
+    """Unit vectors in the world along (x, y, z) in the coordinates of parts."""
     length = np.maximum(np.sqrt(x * x + y * y + z * z), 1e-300)
-    x, y, z = x / length, y / length, z / length
-    return turn[:, :, 0] * x[:, None] + turn[:, :, 1] * y[:, None] + turn[:, :, 2] * z[:, None]
+    return turn[:, 0] * (x / length) + turn[:, 1] * (y / length) + turn[:, 2] * (z / length)
 
 
 def inside(parts: Parts, points: np.ndarray, own: np.ndarray | None = None, *, margin: float = 0.0) -> np.ndarray:

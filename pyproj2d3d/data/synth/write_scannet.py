@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ...camera import Camera
 from ...ops.superpoints import superpoints
@@ -197,7 +196,7 @@ def _write_images(folder: Path, views: Iterator[_View], room: SynthRoom, kind: s
     counted = 1000 * room.nyu40 + _count_in_class(room.nyu40)
     for view in views:
         stem = f"{int(view.name):06d}" if subset else view.name
-        Image.fromarray(view.color).save(folder / "color" / f"{stem}.jpg", quality=90)
+        _write_image(folder / "color" / f"{stem}.jpg", view.color)
         _write_image(folder / "depth" / f"{stem}.png", view.depth)
         _write_matrix(folder / "pose" / f"{stem}.txt", view.pose)
         if subset:
@@ -274,7 +273,9 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:
-    Image.fromarray(pixels).save(path, compress_level=1)
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, **({"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}))
 
 
 def _write_matrix(path: Path, matrix: np.ndarray) -> None:
