@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,8 @@ def decoded_image(path: Path) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        # All of it at once: of a file Pillow would ask for as many bytes as a chunk says that it has.
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
             image.load()
     except FileNotFoundError:
         raise

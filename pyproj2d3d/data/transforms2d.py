@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..camera import image_size
@@ -202,10 +201,12 @@ class Blur:
             return view
         reach = self.size // 2
         weight = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / self.sigma) ** 2)
-        weight = (weight / weight.sum()).to(view.color.device)
-        planes = F.pad(view.color.permute(2, 0, 1)[:, None].float(), (reach,) * 4, mode="replicate")  # (3, 1, H, W)
-        planes = F.conv2d(F.conv2d(planes, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
-        return replace(view, color=bytes_of(planes[:, 0].permute(1, 2, 0)).contiguous())
+        weights = (weight / weight.sum()).tolist()
+        color, places = view.color.float(), torch.arange(-reach, max(view.size) + reach, device=view.color.device)
+        for axis, length in enumerate(view.size):
+            wide = color.index_select(axis, places[: length + 2 * reach].clamp(0, length - 1))
+            color = sum((w * wide.narrow(axis, i, length) for i, w in enumerate(weights)), torch.zeros_like(color))
+        return replace(view, color=bytes_of(color))
 
 
 def _brighter(rgb: Tensor, by: float) -> Tensor:

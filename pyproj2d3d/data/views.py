@@ -24,9 +24,9 @@ _FAR = 2**31  # beyond the index of any pixel
 class View:
     """One posed RGB-D image: every tensor has the size (H, W) of ``camera``. Each change is a new View, none in place.
 
-    The methods are those of :class:`Camera` and move pixels and camera together: ``view.flipped().camera`` is
-    ``view.camera.flipped()``. So :func:`project` into ``camera`` finds a point where its pixel went, after any chain of
-    them, without rounding beyond the camera's own. The pixels themselves:
+    The methods are those of :class:`Camera`, and a roll; they move pixels and camera together:
+    ``view.flipped().camera`` is ``view.camera.flipped()``. So :func:`project` into ``camera`` finds a point where its
+    pixel went, after any chain of them, without rounding beyond the camera's own. The pixels themselves:
 
     * Crops and flips move every pixel unchanged.
     * Resizing and rolling give a new pixel (u', v') the depth and the ids of the old pixel that its centre falls into,
@@ -62,8 +62,8 @@ class View:
     def of(cls, frame: Frame, at: str = "depth") -> View:
         """The pixels of a frame, read now, brought to one camera where depth and colour have their own.
 
-        Both must have the same pose, as in ScanNet: then every pixel of one camera looks along a ray of the other,
-        whatever is seen there, and registering needs no depth and is never wrong about what hides what.
+        Both must have the same pose (each entry to 1e-6), as in ScanNet: then every pixel of one camera looks along a
+        ray of the other, whatever is seen there; registering needs no depth and is never wrong about what hides what.
 
         Args:
             frame: its images are read from the files.

@@ -87,7 +87,7 @@ def test_the_type_of_the_scene_decides_what_comes():
         room = room_of(seed)
         kinds.setdefault(room.scene_type, Counter()).update(set(room.categories))
     assert set(kinds) == set(SCENE_TYPES)
-    assert kinds["bedroom"]["bed"] == sum(room_of(s).scene_type == "bedroom" for s in SEEDS)
+    assert kinds["bedroom"]["bed"] >= 0.9 * sum(room_of(s).scene_type == "bedroom" for s in SEEDS)
     for private in ("toilet", "bathtub", "shower curtain"):
         assert [name for name in kinds if kinds[name][private]] == ["bathroom"]
     assert not kinds["bathroom"]["couch"]

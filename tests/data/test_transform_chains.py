@@ -5,8 +5,10 @@ under resizing, u - left under a crop, W - 1 - u under a flip, a turn of the ray
 """
 
 import math
+import os
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +17,8 @@ from hypothesis import strategies as st
 from samples import generator, lifted, make_cloud, make_view
 from scenes import assert_same_bits
 
-from pyproj2d3d import Matches, project, visibility
-from pyproj2d3d.data import Room
+from pyproj2d3d import Matches, back_project, project, visibility
+from pyproj2d3d.data import Room, read_posed_folder
 from pyproj2d3d.data.points import Points
 from pyproj2d3d.data.scene import Cloud
 from pyproj2d3d.data.transforms import Compose
@@ -424,3 +426,25 @@ def test_matches_of_kept_points_are_those_of_their_originals(views, keeps):
     assert (len(new), new.n_points, new.size) == (len(views), len(points), (10, 20))
     for one, original in zip(new, of_cloud, strict=True):
         assert list(zip(one.point.tolist(), one.pixel.tolist(), strict=True)) == by_hand(original, points.index)
+
+
+REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
+
+
+@pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
+def test_lifted_points_of_the_kitchen_keep_their_pixels_and_colours_through_both_chains():
+    frame = read_posed_folder(Path(REAL_DATA) / "redkitchen_7scenes").frames[0]
+    view, rng = View.of(frame).numbered(), generator()
+    lift = back_project(view.depth[None].double(), view.camera, view.color.permute(2, 0, 1)[None].double())
+    cloud = Cloud(lift.points, lift.features.to(torch.uint8))
+    new = Compose([RandomResize(scale=(0.5, 1.5)), Roll(p=1.0), RandomCrop((321, 321)), Flip(1.0)])(view, rng)
+    moves = Compose([FlipAxis(p=1.0), Rotate(0.05, 0.05), Scale(), LinearJitter(), Subset(40_000)])
+    points = moves(Points.of(cloud), rng)
+    matches = points.matches(linked(cloud.points, new))
+    assert len(matches.point) > 5000
+    assert_same_bits(linked(points.xyz, new, points.follow(new.camera)), matches)
+    of_point, of_pixel = lift.pixel[points.index[matches.point.long()]], new.pixel.flatten()[matches.pixel.long()]
+    assert (of_point % 640 - of_pixel % 640).abs().max() <= 2
+    assert (of_point // 640 - of_pixel // 640).abs().max() <= 2
+    apart = new.color.flatten(0, 1)[matches.pixel.long()].int() - points.colors[matches.point.long()].int()
+    assert apart.abs().double().mean() < 4  # of neighbouring pixels, interpolated

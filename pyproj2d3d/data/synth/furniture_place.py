@@ -88,9 +88,6 @@ class Placed:
     wall: int | None = None  # the wall at its back
     taken: set[int] = field(default_factory=set)  # of its spots for chairs
 
-    def solids(self) -> list[Solid]:
-        return [in_room(solid, self.pose) for thing in self.piece.things for solid in thing.solids]
-
 
 def volume_of(low: list[float], high: list[float], pose: Pose) -> Volume:
     """Of a box in the coordinates of a piece."""
@@ -104,6 +101,10 @@ def in_room(solid: Solid, pose: Pose) -> Solid:
     x, y = pose.point(solid.center[0], solid.center[1])
     turn = product(about_z(pose.milliradians, pose.quarters), solid.turn)
     return solid._replace(center=(x, y, pose.z + solid.center[2]), turn=turn)
+
+
+def solids_of(piece: Piece, pose: Pose) -> list[Solid]:
+    return [in_room(solid, pose) for thing in piece.things for solid in thing.solids]
 
 
 def as_parts(solids: Sequence[Solid], owner: Sequence[int]) -> Parts:
@@ -179,7 +180,8 @@ class Floor:
             if any(v.meets(volume) for v in wide for volume in other.volumes):
                 if other is not nest:
                     return False
-                if any(solids_meet(a, b) for a in Placed("", piece, pose, [], [], []).solids() for b in other.solids()):
+                theirs = solids_of(other.piece, other.pose)
+                if any(solids_meet(a, b) for a in solids_of(piece, pose) for b in theirs):
                     return False
         front = self._front(piece, pose)
         return movable or front is None or not any(front.meets(v) for p in self.placed for v in p.volumes)
@@ -207,7 +209,7 @@ class Floor:
     def at_wall(self, piece: Piece, wall: int, along: float, gap: float = 0.0) -> Pose:
         """The pose of a piece with its back ``gap`` metres off a wall and its middle ``along`` metres along it.
 
-        Wall 0 is at x = 0 and the others follow counterclockwise seen from below: y = 0, then the far x, the far y.
+        Wall 0 is at x = 0 and the others follow counterclockwise seen from above: y = 0, then the far x, the far y.
         """
         low, high = piece.bounds()
         out, shift = gap - low[0], (low[1] + high[1]) / 2

@@ -20,20 +20,7 @@ from .parts import BOX, WALLS, Parts
 _TRIES = 40
 # What is placed first; the rest follows in the order in which it was drawn.
 _FIRST = (
-    *(
-        "door",
-        "curtain",
-        "window",
-        "shower curtain",
-        "bathtub",
-        "counter",
-        "bed",
-        "nightstand",
-        "toilet",
-        "sink",
-        "sofa",
-        "desk",
-    ),
+    *("door", "bathtub", "counter", "bed", "curtain", "window", "nightstand", "toilet", "sink", "sofa", "desk"),
     *("refrigerator", "wardrobe closet", "tv stand", "bookshelf", "table", "coffee table", "cabinet", "file cabinet"),
     *("dresser", "end table", "radiator", "chair", "office chair", "armchair"),
 )

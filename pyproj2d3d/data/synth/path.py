@@ -121,6 +121,7 @@ def _aim(boxes: np.ndarray, place: tuple[float, float, float], yaw: int) -> tupl
             aside + weight * off,
             up + weight * math.atan2(z - place[2], max(distance, 0.4)),
         )
+    # whole milliradians, so that the last bits of atan2, which depend on the machine, are gone
     return round(600 * aside / total), round(1000 * min(0.1, max(-0.8, up / total)))
 
 

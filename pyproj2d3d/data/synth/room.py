@@ -11,6 +11,7 @@ from .layout import furnish
 from .options import RoomOptions
 from .parts import Parts
 from .path import walk
+from .sensor import measured_depth
 from .trace import surface, trace
 
 
@@ -21,6 +22,7 @@ class Images:
     depth: np.ndarray  # (H, W) float64 metres along the optical axis; every pixel hits something
     color: np.ndarray  # (H, W, 3) uint8
     object: np.ndarray  # (H, W) int64, which object; ``room.nyu40[object]`` is the semantic map
+    material: np.ndarray  # (H, W) int64, see materials.py; 0 on the shell
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +98,16 @@ class SynthRoom:
         local, normals, object = surface(self.parts, self.extent, points, part)
         footprint = (hits.z / abs(intrinsics[0, 0])).reshape(-1)  # of a pixel, metres
         color = paint(self, points, part, local, normals, footprint)
-        return Images(hits.z, color.reshape(*one.size, 3), object.reshape(one.size))
+        material = np.append(self.parts.material, 0)[hits.part]  # the shell comes last
+        return Images(hits.z, color.reshape(*one.size, 3), object.reshape(one.size), material)
+
+    def measured(self, images: Images, camera: Camera, view: int) -> np.ndarray:
+        """(H, W) uint16 millimetres: what a sensor makes of one rendered view; 0 where it has no reading.
+
+        With ``options.noise`` and ``options.holes`` off the exact depth, rounded.
+        """
+        intrinsics, seed = camera.intrinsics[view].detach().double().cpu().numpy(), self.seed * len(camera) + view
+        return measured_depth(images.depth, images.material, intrinsics, seed, self.options)
 
     def mesh(self) -> Mesh:
         """The surfaces that can be seen, with a vertex about every ``options.spacing`` metres."""

@@ -275,7 +275,8 @@ def surface(
     upper = _chosen(axis, *at) > (extent / 2)[axis]
     normals[axis, on_shell] = np.where(upper, -1.0, 1.0)
     object[on_shell] = np.where(axis < 2, WALLS, np.where(upper, CEILING, FLOOR))
-    turns, halves, centers = (np.ascontiguousarray(a.reshape(len(parts), a[0].size).T) for a in (parts.world_from_part, parts.half, parts.center))
+    per_part = (parts.world_from_part.reshape(-1, 9), parts.half, parts.center)
+    turns, halves, centers = (np.ascontiguousarray(a.T) for a in per_part)
     shape = np.append(parts.shape, -1)[part]
     for kind, normals_of in ((BOX, _box_normals), (CYLINDER, _cylinder_normals), (ELLIPSOID, _ellipsoid_normals)):
         of_kind = np.flatnonzero(shape == kind)

@@ -12,8 +12,6 @@ from ...camera import Camera
 from ..mat import create_mat73, write_mat, write_texts73
 from ..nyuv2 import MAPPING, MAT, NYU13, NYU13_OF_NYU40, NYU40, SPLITS, camera_of
 from .room import SynthRoom
-from .sensor import measured_depth
-from .trace import trace
 
 # Of each array of the .mat file: its type, and whether it has channels.
 _ARRAYS = {
@@ -54,7 +52,7 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
             part["images"][view] = images.color.T
             part["instances"][view] = instance[images.object].T
             part["labels"][view] = label[images.object].T
-            part["rawDepths"][view] = _metres(_measured(room, images.depth, camera, view)).T
+            part["rawDepths"][view] = _metres(room.measured(images, camera, view)).T
 
 
 def finish(root: Path, scenes: int) -> None:
@@ -130,16 +128,6 @@ def _copy(source: Any, view: int, target: Any, row: int) -> None:
 
 def _metres(millimetres: np.ndarray) -> np.ndarray:
     return millimetres.astype(np.float32) / np.float32(1000)
-
-
-def _measured(room: SynthRoom, depth: np.ndarray, camera: Camera, view: int) -> np.ndarray:
-    """(H, W) uint16 millimetres."""
-    intrinsics, pose = camera.intrinsics[view].numpy(), camera.world_from_camera[view].numpy()
-    material = np.zeros(camera.size, dtype=np.int64)
-    if room.options.noise or room.options.holes:
-        part = trace(room.parts, room.extent, intrinsics, pose, camera.size).part
-        material = np.append(room.parts.material, 0)[part]  # the shell comes last
-    return measured_depth(depth, material, intrinsics, room.seed * len(camera) + view, room.options)
 
 
 def _cell(texts: list[str] | tuple[str, ...]) -> np.ndarray:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...camera import Camera
 from ..s3dis import IMAGES, TEST_AREA
 from ..stanford2d3ds import CLASSES, area_folders, labels_file
-from .room import SynthRoom
-from .sensor import measured_depth
-from .trace import trace
+from .room import Images, SynthRoom
 
 CLASS_OF_NYU40 = {
     **{1: "wall", 2: "floor", 22: "ceiling", 8: "door", 9: "window"},
@@ -121,20 +120,18 @@ def _write_views(data: Path, room: SynthRoom, area: int, name: str, index: np.nd
         stem = f"camera_{uuid}_{name}_frame_0_domain"
         labels = index[seen.object]
         color = np.stack([labels >> 16, labels >> 8 & 255, labels & 255], axis=-1).astype(np.uint8)
-        depth = _depth(room, seen.depth, intrinsics, pose, view)
+        depth = _depth(room, seen, camera, view)
         for kind, pixels in (("rgb", seen.color), ("depth", depth), ("semantic", color)):
             Image.fromarray(pixels).save(data / kind / f"{stem}_{kind}.png", compress_level=1)
         camera_json = _camera_json(intrinsics, pose, uuid, f"{name}_{area}")
         (data / "pose" / f"{stem}_pose.json").write_text(json.dumps(camera_json))
 
 
-def _depth(room: SynthRoom, exact: np.ndarray, intrinsics: np.ndarray, pose: np.ndarray, view: int) -> np.ndarray:
+def _depth(room: SynthRoom, seen: Images, camera: Camera, view: int) -> np.ndarray:
     """(H, W) uint16 in 1/512 m, 65535 where there is none. Only a sensor goes by way of millimetres."""
     if not (room.options.noise or room.options.holes):
-        return np.floor(512 * exact + 0.5).astype(np.uint16)
-    material = np.append(room.parts.material, 0)[trace(room.parts, room.extent, intrinsics, pose, exact.shape).part]
-    seed = room.seed * room.options.frames + view
-    millimetres = measured_depth(exact, material, intrinsics, seed, room.options).astype(np.int64)
+        return np.floor(512 * seen.depth + 0.5).astype(np.uint16)
+    millimetres = room.measured(seen, camera, view).astype(np.int64)
     return np.where(millimetres == 0, 65535, (millimetres * 512 + 500) // 1000).astype(np.uint16)
 
 

@@ -18,7 +18,7 @@ from ..ply import write_mesh_ply
 from ..scannet_labels import LABEL_MAP, NYU40
 from ..sens import write_sens
 from .furniture_scenes import NYU40 as NYU40_OF_NAME
-from .room import Images, SynthRoom
+from .room import SynthRoom
 from .sensor import measured_depth
 from .trace import trace
 
@@ -126,15 +126,16 @@ def write(root: Path, room: SynthRoom, number: int, *, frames: str = "sens") -> 
                 color_size=color_camera.size,
                 depth_size=camera.size,
             )
-    else:
-        _write_images(folder if frames == "export" else root / "scannet_frames_25k" / name, views, room, frames)
-        if len(camera):
-            place = folder if frames == "export" else root / "scannet_frames_25k" / name
-            for path, of in zip(_INTRINSICS[frames], (camera, color_camera), strict=True):
-                matrix = np.eye(4)
-                matrix[:3, :3] = of.intrinsics[0].numpy()
-                (place / path).parent.mkdir(exist_ok=True)
-                _write_matrix(place / path, matrix)
+        return
+    place = folder if frames == "export" else root / "scannet_frames_25k" / name
+    _write_images(place, views, room, frames)
+    if not len(camera):
+        return
+    for path, of in zip(_INTRINSICS[frames], (camera, color_camera), strict=True):
+        matrix = np.eye(4)
+        matrix[:3, :3] = of.intrinsics[0].numpy()
+        (place / path).parent.mkdir(exist_ok=True)
+        _write_matrix(place / path, matrix)
 
 
 def finish(root: Path, scenes: int) -> None:
@@ -164,18 +165,12 @@ class _View:
 
 def _views(room: SynthRoom, number: int, camera: Camera, color_camera: Camera) -> Iterator[_View]:
     for i in range(len(camera)):
-        seen, colored = room.render(camera, i), room.render(color_camera, i)
-        pose = world_from_camera(room, number, camera.world_from_camera[i].numpy())
-        yield _View(str(i), pose, colored.color, _millimetres(room, camera, i, seen), colored.object)
-
-
-def _millimetres(room: SynthRoom, camera: Camera, view: int, seen: Images) -> np.ndarray:
-    intrinsics, pose = camera.intrinsics[view].numpy(), camera.world_from_camera[view].numpy()
-    material = np.zeros(camera.size, np.int64)
-    if room.options.noise or room.options.holes:
-        part = trace(room.parts, room.extent, intrinsics, pose, camera.size).part
-        material = np.append(room.parts.material, 0)[part]
-    return measured_depth(seen.depth, material, intrinsics, room.seed * len(camera) + view, room.options)
+        intrinsics, pose = camera.intrinsics[i].numpy(), camera.world_from_camera[i].numpy()
+        hits = trace(room.parts, room.extent, intrinsics, pose, camera.size)
+        material = np.append(room.parts.material, 0)[hits.part]
+        depth = measured_depth(hits.z, material, intrinsics, room.seed * len(camera) + i, room.options)
+        seen = room.render(color_camera, i)
+        yield _View(str(i), world_from_camera(room, number, pose), seen.color, depth, seen.object)
 
 
 def _with_labels(
@@ -275,7 +270,10 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def _write_image(path: Path, pixels: np.ndarray) -> None:
     from PIL import Image
 
-    Image.fromarray(pixels).save(path, **({"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}))
+    if path.suffix == ".jpg":
+        Image.fromarray(pixels).save(path, quality=90)
+    else:
+        Image.fromarray(pixels).save(path, compress_level=1)
 
 
 def _write_matrix(path: Path, matrix: np.ndarray) -> None:

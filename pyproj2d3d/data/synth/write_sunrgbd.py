@@ -17,8 +17,6 @@ from ..mat import create_mat73, write_mat
 from ..sunrgbd import CLASSES, SENSORS, UPRIGHT_FROM_CAMERA
 from .parts import CEILING, FLOOR, WALLS
 from .room import SynthRoom
-from .sensor import measured_depth
-from .trace import trace
 
 _SIZES = {"kv1": (427, 561), "kv2": (530, 730), "realsense": (531, 681), "xtion": (441, 591)}  # of the dataset
 _PRINCETON = "/n/fs/sun3d/data/SUNRGBD/"
@@ -52,7 +50,8 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
     for view in range(len(camera)):
         folder, stem = _place_of(sensor, number, view)
         place, images, pose = root / folder, room.render(camera, view), camera.world_from_camera[view].numpy()
-        measured, exact = _depth_of(room, images.depth, camera, view)
+        measured = room.measured(images, camera, view)
+        exact = np.floor(1000 * images.depth + 0.5).astype(np.uint16)
         tilt = _tilt_of(pose[:3, :3])
         stored = np.round(UPRIGHT_FROM_CAMERA.T @ tilt @ UPRIGHT_FROM_CAMERA, 6) + 0.0  # no -0
         pixels = np.bincount(images.object.ravel(), minlength=len(names))
@@ -142,14 +141,6 @@ def _place_of(sensor: str, number: int, view: int) -> tuple[str, str]:
     if sensor == "realsense":
         return f"realsense/lg/2014_10_21-18_15_06-{number:06d}{view:04d}", f"{view:07d}"
     return f"xtion/sun3ddata/room_{number:06d}/scan_1/{view:06d}", f"{view:07d}-000000000000"
-
-
-def _depth_of(room: SynthRoom, depth: np.ndarray, camera: Camera, view: int) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W) uint16 millimetres, measured and exact."""
-    intrinsics, pose = camera.intrinsics[view].numpy(), camera.world_from_camera[view].numpy()
-    material = np.append(room.parts.material, 0)[trace(room.parts, room.extent, intrinsics, pose, camera.size).part]
-    measured = measured_depth(depth, material, intrinsics, room.seed * len(camera) + view, room.options)
-    return measured, np.clip(np.floor(1000 * depth + 0.5), 1, 65534).astype(np.uint16)
 
 
 def _write_png(path: Path, millimetres: np.ndarray) -> None:
