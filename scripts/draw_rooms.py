@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from pyproj2d3d import Camera, project, splat, zbuffer
 from pyproj2d3d.data import RoomOptions, SynthRoom
-from pyproj2d3d.data.synth.sensor import measured_depth
 from pyproj2d3d.report_colors import depth_colors, label_colors
 
 SIZE = (240, 320)

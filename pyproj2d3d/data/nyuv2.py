@@ -13,6 +13,7 @@ import torch
 from ..camera import Camera
 from .images import mapped
 from .mat import dataset73, named_errors, open_mat73, read_mat, texts73
+from .nyu40 import NYU40
 from .scene import Frame, Frames, Scene, SceneDataset
 
 MAT = "nyu_depth_v2_labeled.mat"
@@ -23,14 +24,6 @@ MAPPING = "classMapping40.mat"
 _TOOLBOX = (5.1885790117450188e02, 5.1946961112127485e02, 3.2558244941119034e02, 2.5373616633400465e02)
 SIZE = (480, 640)
 
-# className of classMapping40.mat, with its spelling. Stored ids are places in it, from 1.
-NYU40 = (
-    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture"),
-    *("counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes"),
-    *("ceiling", "books", "refridgerator", "television", "paper", "towel", "shower curtain", "box", "whiteboard"),
-    *("person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag"),
-    *("otherstructure", "otherfurniture", "otherprop"),
-)
 # classNames and labels13 of class13Mapping.mat (Couprie et al., 2013): the 13 classes, and that of each of the 40.
 NYU13 = (
     *("bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv"),

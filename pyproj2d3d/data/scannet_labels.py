@@ -11,16 +11,10 @@ from typing import Any
 import numpy as np
 
 from .images import UNKNOWN, check_label_mode, decoded_image, mapped
+from .nyu40 import NYU40
 
 LABEL_MAP = "scannetv2-labels.combined.tsv"
 
-NYU40 = (
-    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture"),
-    *("counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes"),
-    *("ceiling", "books", "refrigerator", "television", "paper", "towel", "shower curtain", "box", "whiteboard"),
-    *("person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag"),
-    *("otherstructure", "otherfurniture", "otherprop"),
-)  # ids 1 to 40; nyu40class of the label map, but "refridgerator" there
 SCANNET20_IDS = (*range(1, 13), 14, 16, 24, 28, 33, 34, 36, 39)  # VALID_CLASS_IDS of the benchmark's evaluation
 CLASSES = {"scannet20": tuple(NYU40[i - 1] for i in SCANNET20_IDS), "nyu40": NYU40}
 

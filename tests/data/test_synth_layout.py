@@ -14,7 +14,15 @@ from pyproj2d3d.data.synth import RoomOptions, SynthRoom
 from pyproj2d3d.data.synth.furniture import Draw, Maker, Solid, bounds_of, cosine_sine
 from pyproj2d3d.data.synth.furniture_finish import POOL, finish
 from pyproj2d3d.data.synth.furniture_place import Floor, Pose, Volume, solids_meet
-from pyproj2d3d.data.synth.furniture_scenes import HANGING, NYU40, RANKED, SCENE_TYPES, STANDING, wanted, weight_of
+from pyproj2d3d.data.synth.furniture_scenes import (
+    HANGING,
+    NYU40_OF_NAME,
+    RANKED,
+    SCENE_TYPES,
+    STANDING,
+    wanted,
+    weight_of,
+)
 from pyproj2d3d.data.synth.parts import BOX, CYLINDER, WALLS, Parts
 from pyproj2d3d.data.synth.trace import inside
 
@@ -98,7 +106,7 @@ def test_all_types_of_scenes_and_their_furniture_are_known():
     for seed in SEEDS:
         room = room_of(seed)
         assert len(room.categories) == len(room.nyu40) == len(room.boxes)
-        assert [NYU40[name] for name in room.categories] == room.nyu40.tolist()
+        assert [NYU40_OF_NAME[name] for name in room.categories] == room.nyu40.tolist()
         assert set(room.parts.object.tolist()) - {WALLS} == set(range(3, len(room.nyu40)))
 
 
@@ -107,7 +115,7 @@ def test_the_ids_are_those_of_scannets_label_table():
     (path,) = Path(os.environ["PYPROJ2D3D_REAL_DATA"]).rglob("scannetv2-labels.combined.tsv")
     with path.open(newline="") as file:
         real = {row["raw_category"]: int(row["nyu40id"]) for row in csv.DictReader(file, delimiter="\t")}
-    assert {name: real[name] for name in NYU40} == NYU40
+    assert {name: real[name] for name in NYU40_OF_NAME} == NYU40_OF_NAME
 
 
 def test_rooms_are_not_all_rectangular():
@@ -297,7 +305,7 @@ def test_touching_pushes_furniture_together():
 
 def test_the_main_material_of_a_class_is_that_of_no_other_class():
     owners = {}
-    for name, label in NYU40.items():
+    for name, label in NYU40_OF_NAME.items():
         if name not in ("wall", "floor", "ceiling"):
             for role, patterns, colors in finish(name, "main"):
                 for look in ((role, p, c) for p in patterns for c in colors):

@@ -122,7 +122,7 @@ def test_points_have_the_class_of_the_pixels_that_see_them(scenes):
 
 
 def test_rooms_are_in_the_areas_that_their_split_wants(written, rooms):
-    from pyproj2d3d.data.synth.generate import is_validation
+    from pyproj2d3d.data.synth.split import is_validation
 
     for number in range(30):
         assert (write_s3dis.room_name(number, "office")[0] == 5) == is_validation(number)

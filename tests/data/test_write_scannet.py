@@ -13,7 +13,7 @@ import torch
 from pyproj2d3d.data.scannet import ScanNet
 from pyproj2d3d.data.scannet_labels import LABEL_MAP, SCANNET20_IDS
 from pyproj2d3d.data.synth import RoomOptions, SynthRoom
-from pyproj2d3d.data.synth.furniture_scenes import NYU40
+from pyproj2d3d.data.synth.furniture_scenes import NYU40_OF_NAME
 from pyproj2d3d.data.synth.write_scannet import (
     SCANNET_IDS,
     aligned_from_world,
@@ -230,7 +230,7 @@ def test_json_files_have_the_keys_that_scannets_have(root):
 
 
 def test_every_category_of_the_rooms_has_an_id():
-    assert SCANNET_IDS.keys() == NYU40.keys()
+    assert SCANNET_IDS.keys() == NYU40_OF_NAME.keys()
     assert len({*SCANNET_IDS.values()}) == len(SCANNET_IDS)
 
 

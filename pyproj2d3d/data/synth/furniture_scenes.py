@@ -16,7 +16,7 @@ from .furniture import Draw, Maker
 Build = Callable[[Maker], None]
 
 # NYU40 ids of the raw categories that rooms have, as in scannetv2-labels.combined.tsv
-NYU40 = {
+NYU40_OF_NAME = {
     **{"wall": 1, "floor": 2, "cabinet": 3, "file cabinet": 3, "kitchen cabinet": 3, "bathroom vanity": 3, "bed": 4},
     **{"chair": 5, "office chair": 5, "armchair": 5, "couch": 6, "table": 7, "coffee table": 7, "end table": 7},
     **{"door": 8, "window": 9, "bookshelf": 10, "picture": 11, "counter": 12, "blinds": 13, "desk": 14, "shelf": 15},

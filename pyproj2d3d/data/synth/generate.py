@@ -29,7 +29,8 @@ def generate(
     """Synthetic rooms in the layout of a dataset, to be read by that dataset's reader.
 
     Room i of seed s is ``SynthRoom(1_000_000 * s + i, options)``: the first rooms of a longer dataset are those of a
-    shorter one. Every fifth room is in the validation split. The files are written beside ``out`` and moved there at
+    shorter one. Every fifth room is in the validation split, or in
+    that for tests where a dataset has no other. The files are written beside ``out`` and moved there at
     the end: what is there is whole. One seed gives equal files on one machine with one set of library versions, for
     any number of processes, and equal labels, depth and poses everywhere.
 
@@ -72,11 +73,6 @@ def generate(
     except BaseException:
         shutil.rmtree(partial_out, ignore_errors=True)
         raise
-
-
-def is_validation(number: int) -> bool:
-    """Whether the room of that number is in the validation split."""
-    return number % 5 == 4
 
 
 def _each(write, scenes: int, processes: int) -> Iterator[None]:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ from . import furniture_things as things
 from .furniture import UPRIGHT, Draw, Maker, Piece, Solid, bounds_of
 from .furniture_bath import counter, shower_curtain
 from .furniture_place import Floor, Placed, Pose, Volume, as_parts, in_room
-from .furniture_scenes import HANGING, NYU40, SCENE_TYPES, STANDING, Build, builder, wanted
+from .furniture_scenes import HANGING, NYU40_OF_NAME, SCENE_TYPES, STANDING, Build, builder, wanted
 from .furniture_walls import blinds, curtains
 from .materials import WALL, material
 from .options import RoomOptions
@@ -369,6 +369,6 @@ class Plan:
             middle, half = ((x0 + x1) / 2, (y0 + y1) / 2, height / 2), ((x1 - x0) / 2, (y1 - y0) / 2, height / 2)
             solids.append(Solid(BOX, middle, half, UPRIGHT, material(WALL)))
             owner.append(WALLS)
-        nyu40 = np.array([NYU40[name] for name in categories], dtype=np.int64)
+        nyu40 = np.array([NYU40_OF_NAME[name] for name in categories], dtype=np.int64)
         parts = as_parts(solids, owner)
         return Furnished(np.array(self.floor.size), parts, tuple(categories), nyu40, np.array(boxes), self.scene_type)

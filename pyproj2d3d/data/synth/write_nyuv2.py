@@ -10,8 +10,10 @@ import numpy as np
 
 from ...camera import Camera
 from ..mat import create_mat73, write_mat, write_texts73
-from ..nyuv2 import MAPPING, MAT, NYU13, NYU13_OF_NYU40, NYU40, SPLITS, camera_of
+from ..nyu40 import NYU40
+from ..nyuv2 import MAPPING, MAT, NYU13, NYU13_OF_NYU40, SPLITS, camera_of
 from .room import SynthRoom
+from .split import is_validation
 
 # Of each array of the .mat file: its type, and whether it has channels.
 _ARRAYS = {
@@ -62,8 +64,6 @@ def finish(root: Path, scenes: int) -> None:
     written.
     """
     import h5py
-
-    from .generate import is_validation
 
     nyu40: dict[str, int] = {}
     counts: list[int] = []

@@ -13,6 +13,7 @@ from ...camera import Camera
 from ..s3dis import IMAGES, TEST_AREA
 from ..stanford2d3ds import CLASSES, area_folders, labels_file
 from .room import Images, SynthRoom
+from .split import is_validation
 
 CLASS_OF_NYU40 = {
     **{1: "wall", 2: "floor", 22: "ceiling", 8: "door", 9: "window"},
@@ -33,7 +34,7 @@ def room_name(number: int, scene_type: str) -> tuple[int, str]:
     Every fifth room, from number 4 on, is in Area 5, which is the validation split; the others are spread over the
     other areas. The number behind the type is counted over all types of an area.
     """
-    if number % 5 == 4:
+    if is_validation(number):
         area, place = TEST_AREA, number // 5
     else:
         before = number - number // 5

@@ -14,12 +14,14 @@ import torch
 from ...camera import Camera
 from ...ops.superpoints import superpoints
 from ..graph import vertex_normals
+from ..nyu40 import NYU40
 from ..ply import write_mesh_ply
-from ..scannet_labels import LABEL_MAP, NYU40
+from ..scannet_labels import LABEL_MAP
 from ..sens import write_sens
-from .furniture_scenes import NYU40 as NYU40_OF_NAME
+from .furniture_scenes import NYU40_OF_NAME
 from .room import SynthRoom
 from .sensor import measured_depth
+from .split import is_validation
 from .trace import trace
 
 # Of scannetv2-labels.combined.tsv: ScanNet's own id of each raw category that rooms have.
@@ -140,8 +142,6 @@ def write(root: Path, room: SynthRoom, number: int, *, frames: str = "sens") -> 
 
 def finish(root: Path, scenes: int) -> None:
     """What the scenes share: the label map, and the lists of the splits."""
-    from .generate import is_validation
-
     lines = ["\t".join(_COLUMNS)]
     for name, own in sorted(SCANNET_IDS.items(), key=lambda item: item[1]):
         nyu40 = NYU40_OF_NAME[name]

@@ -17,6 +17,7 @@ from ..mat import create_mat73, write_mat
 from ..sunrgbd import CLASSES, SENSORS, UPRIGHT_FROM_CAMERA
 from .parts import CEILING, FLOOR, WALLS
 from .room import SynthRoom
+from .split import is_validation
 
 _SIZES = {"kv1": (427, 561), "kv2": (530, 730), "realsense": (531, 681), "xtion": (441, 591)}  # of the dataset
 _PRINCETON = "/n/fs/sun3d/data/SUNRGBD/"
@@ -96,7 +97,6 @@ def finish(root: Path, scenes: int, *, votenet: bool = False) -> None:
     ``votenet`` the form of :class:`SUNRGBDVoteNet` is written too, into ``sunrgbd_trainval/``; both versions of its
     labels are equal.
     """
-    from .generate import is_validation
 
     numbers = sorted(range(scenes), key=lambda number: not is_validation(number))
     records: list[dict[str, Any]] = []
