@@ -15,6 +15,7 @@ from ..ops._check import check_choice, check_int
 from ..ops.visibility import visibility
 from .points import Points
 from .scene import Frame, Scene, SceneDataset
+from .sharing import stacked
 from .views import View
 
 Which = int | tuple[int, int]  # a sample, and perhaps the seed of all that is drawn for it
@@ -265,7 +266,7 @@ def _camera(views: Sequence[View]) -> Camera:
 
 def _stack(views: Sequence[View], name: str) -> Tensor | None:
     maps = _all_or_none(name, [getattr(view, name) for view in views])
-    return torch.stack(maps) if maps else None
+    return stacked(maps) if maps else None
 
 
 def _cat(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:

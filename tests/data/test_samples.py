@@ -1,15 +1,17 @@
 """Do batches hold exactly what the files hold, packed, and the same whoever reads them?"""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from pyproj2d3d import Camera, sample, visibility
 from pyproj2d3d.data import PosedFolders, write_room
 from pyproj2d3d.data.points import Points
 from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, SeededSampler, collate
+from pyproj2d3d.data.sharing import stacked
 from pyproj2d3d.data.transforms import Compose
 from pyproj2d3d.data.transforms2d import Flip, PhotometricJitter, RandomCrop
 from pyproj2d3d.data.transforms3d import ElasticDistortion, FlipAxis, Rotate, Subset
@@ -150,6 +152,29 @@ def test_batches_do_not_depend_on_who_reads_them(rooms, workers, method):
     assert len(wanted) == len(got) == 4
     assert all(same(a, b) for a, b in zip(wanted, got, strict=True))
     assert not same(wanted[0], wanted[2])  # the second pass is another one
+
+
+class Maps(Dataset):
+    """Maps (2, 3, 5), every second column of a wider one."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        return torch.arange(60, dtype=torch.int16).view(2, 3, 10)[..., ::2] + 100 * i
+
+
+@pytest.mark.parametrize("most", [None, 7], ids=["in one write", "in writes of 7 bytes"])
+def test_what_a_worker_stacks_is_shared_and_the_same(monkeypatch, most):
+    if most:
+        writev = os.writev
+        monkeypatch.setattr(os, "writev", lambda file, buffers: writev(file, [buffers[0][:most]]))
+    loader = DataLoader(Maps(), 3, num_workers=1, multiprocessing_context="fork", collate_fn=stacked)
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert all(batch.is_shared() for batch in batches)
+    assert torch.equal(torch.cat(batches), torch.stack([Maps()[i] for i in range(7)]))
+    assert not stacked([torch.ones(2), torch.ones(2)]).is_shared()  # here is no worker
 
 
 def test_a_sampler_goes_on_where_it_is_set_to():
