@@ -23,7 +23,8 @@ def open_dataset(root: str | os.PathLike[str], split: str | None = None) -> Scen
 
     Looked for, in this order: ScanNet (``scans/``, ``scans_test/``, ``scannet_frames_25k/`` or ``sceneXXXX_YY/``),
     S3DIS (``Area_1/`` to ``Area_6/``), NYU Depth v2 (``nyu_depth_v2_labeled.mat``), SUN RGB-D (``kv1/``, ``kv2/``,
-    ``realsense/``, ``xtion/``), VoteNet's SUN RGB-D (``sunrgbd_trainval/``), and posed folders.
+    ``realsense/``, ``xtion/``), VoteNet's SUN RGB-D (``sunrgbd_trainval/``, or ``depth/`` and ``calib/``), and posed
+    folders.
 
     Raises:
         FileNotFoundError: there is no such folder, or none of these is in it.
@@ -58,5 +59,5 @@ _READERS: tuple[tuple[Callable[[set[str]], bool], type[SceneDataset]], ...] = (
     (lambda names: any(f"Area_{i}" in names for i in range(1, 7)), S3DIS),
     (lambda names: "nyu_depth_v2_labeled.mat" in names, NYUv2),
     (lambda names: bool(_SUN_SENSORS & names), SUNRGBD),
-    (lambda names: "sunrgbd_trainval" in names, SUNRGBDVoteNet),
+    (lambda names: "sunrgbd_trainval" in names or {"depth", "calib"} <= names, SUNRGBDVoteNet),
 )

@@ -105,8 +105,11 @@ class PosedFolders(SceneDataset):
 
 
 def is_posed_folder(path: Path) -> bool:
-    """Whether a folder has files that are named as :func:`read_posed_folder` wants them."""
-    return path.is_dir() and bool(_seven_scenes_files(path) or _scannet_files(path))
+    """Whether a folder has depth, colour and poses that are named as :func:`read_posed_folder` wants them."""
+    if not path.is_dir():
+        return False
+    found = _seven_scenes_files(path) or _scannet_files(path)
+    return {"depth", "color", "pose"} <= {kind for of_frame in found.values() for kind in of_frame}
 
 
 def _given(frames: Frames) -> Frames:

@@ -32,6 +32,7 @@ def test_votenets_form_is_known(tmp_path):
     (tmp_path / "sunrgbd_trainval" / "calib" / "000001.txt").touch()
     (tmp_path / "sunrgbd_trainval" / "depth" / "000001.mat").touch()
     assert type(open_dataset(tmp_path)) is SUNRGBDVoteNet
+    assert type(open_dataset(tmp_path / "sunrgbd_trainval")) is SUNRGBDVoteNet
 
 
 def test_a_recording_and_a_folder_of_recordings_are_known(tmp_path):
@@ -60,6 +61,10 @@ def test_what_is_no_dataset_is_named(tmp_path):
         open_dataset(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match=r"must hold ScanNet .* got empty, file$"):
         open_dataset(tmp_path)
+    (tmp_path / "depth only" / "depth").mkdir(parents=True)
+    (tmp_path / "depth only" / "depth" / "0.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"depth only: must hold ScanNet .* got depth$"):
+        open_dataset(tmp_path / "depth only")
     with pytest.raises(ValueError, match="posed folders have no splits, got split='train'"):
         open_dataset(write(tmp_path / "room"), "train")
 
