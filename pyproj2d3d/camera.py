@@ -86,6 +86,17 @@ class Camera:
         camera.intrinsics, camera.world_from_camera, camera.size = intrinsics, world_from_camera, size
         return camera
 
+    @classmethod
+    def _of_arrays(cls, intrinsics: object, world_from_camera: object, size: tuple[int, int]) -> Camera:
+        return cls._of(torch.as_tensor(intrinsics), torch.as_tensor(world_from_camera), size)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As arrays where that can be: a tensor sent to a worker takes a file descriptor, and cameras are many."""
+        parts = self.intrinsics, self.world_from_camera
+        if self.device.type == "cpu" and not any(part.requires_grad for part in parts):
+            return self._of_arrays, (*(part.numpy() for part in parts), self.size)
+        return self._of, (*parts, self.size)
+
     @property
     def dtype(self) -> torch.dtype:
         return self.intrinsics.dtype
@@ -102,6 +113,10 @@ class Camera:
         if not isinstance(view, slice):
             view = _one(view, len(self))
         return self._of(self.intrinsics[view], self.world_from_camera[view], self.size)
+
+    def _picked(self, views: Sequence[int]) -> Camera:
+        """Some views, copied: the others are not kept alive."""
+        return self._of(self.intrinsics[list(views)], self.world_from_camera[list(views)], self.size)
 
     def __repr__(self) -> str:
         return f"Camera(V={len(self)}, size={self.size}, {self.dtype}, {self.device})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_synth(commands.add_parser("synth", help="write synthetic rooms in the layout of a dataset"))
 
     chosen = parser.parse_args(arguments)
-    return chosen.run(chosen)
+    if chosen.run is _info and chosen.split is not None and chosen.data is None:
+        parser.error("--split goes with --data")
+    try:
+        return chosen.run(chosen)
+    except KeyboardInterrupt:
+        print("pyproj2d3d: interrupted", file=sys.stderr)
+        return 130
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -64,7 +71,7 @@ def _add_synth(synth: argparse.ArgumentParser) -> None:
     synth.add_argument("out", type=Path, metavar="OUT", help="the folder; must be empty or not there yet")
     synth.add_argument("--scenes", type=int, default=10, metavar="N", help="how many rooms (default: 10)")
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="one seed, one dataset (default: 0)")
-    synth.add_argument("--layout", default="scannet", help="scannet, s3dis, nyuv2 or sunrgbd (default: scannet)")
+    synth.add_argument("--layout", default="scannet", help="scannet, s3dis, nyuv2, sunrgbd or votenet (default: scannet)")
     synth.add_argument("--frames", type=int, default=24, metavar="F", help="of each room (default: 24)")
     synth.add_argument(
         "--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of depth (default: 240 320)"
@@ -84,6 +91,8 @@ def _synth(chosen: argparse.Namespace) -> int:
     from .data.synth import RoomOptions
     from .data.synth.generate import generate
 
+    # Ended by a scheduler, it cleans up as it does when interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("pyproj2d3d synth: terminated"))
     names = ("frames", "size", "style", "cues", "tail", "touching", "noise", "holes", "spacing")
     try:
         options = RoomOptions(**{name: getattr(chosen, name) for name in names})
@@ -99,6 +108,8 @@ def _synth(chosen: argparse.Namespace) -> int:
         print(f"pyproj2d3d synth: {error}", file=sys.stderr)
         return 2
     print(f"{chosen.scenes} rooms in the layout of {chosen.layout}: pyproj2d3d info --data {chosen.out}")
+    if chosen.scenes < 5:
+        print("Every fifth room is held out: with fewer than five the validation split is empty.")
     return 0
 
 
@@ -135,7 +146,7 @@ def _info_of_data(chosen: argparse.Namespace) -> int:
         print(f"pyproj2d3d info: {error}", file=sys.stderr)
         return 2
     print("\n".join(lines))
-    return 0
+    return 1 if any(line.startswith("broken") for line in lines) else 0
 
 
 def _devices() -> str:

@@ -83,7 +83,9 @@ def demo(data: str | Path | None = None, out: str | Path = "demo_report", *, fra
         try:
             with clock("find the frames"):
                 scene = open_dataset(temporary if data is None else data)[0]
-                _ = scene.frames, scene.cloud  # read here, so that what is wrong with them is said here
+                _ = scene.cloud  # read here, so that what is wrong with it is said here
+                if not scene.frames:
+                    raise ValueError(f"{data}: scene {scene.name} has no frames, the demo needs some")
         except (OSError, ValueError) as error:
             raise DemoError(error) from error  # it names the file
         name = "A synthetic room" if data is None else scene.name

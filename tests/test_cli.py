@@ -38,7 +38,9 @@ def test_rooms_are_written_and_info_says_what_is_there(tmp_path, capsys):
     out = str(tmp_path / "rooms")
     few = ["--scenes", "1", "--frames", "2", "--size", "24", "32", "--spacing", "0.3", "--processes", "1"]
     assert main(["synth", out, *few, "--layout", "s3dis"]) == 0
-    assert capsys.readouterr().out == f"1 rooms in the layout of s3dis: pyproj2d3d info --data {out}\n"
+    said, hint = capsys.readouterr().out.splitlines()
+    assert said == f"1 rooms in the layout of s3dis: pyproj2d3d info --data {out}"
+    assert hint == "Every fifth room is held out: with fewer than five the validation split is empty."
     assert main(["info", "--data", out, "--split", "train"]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["dataset"] == f"S3DIS, {out}"
@@ -55,6 +57,7 @@ def test_rooms_are_written_and_info_says_what_is_there(tmp_path, capsys):
         (["synth", "OUT", "--scenes", "0"], "synth: scenes must be from 1 to 1,000,000, got 0"),
         (["synth", "OUT", "--style", "attic"], "synth: style must be one of home, studio, got 'attic'"),
         (["synth", "FULL"], "synth: .*FULL: must be an empty folder or not there yet"),
+        (["demo", "--data", "BARE"], "demo: BARE: scene scene0000_00 has no frames, the demo needs some"),
         (["info", "--data", "OUT"], "info: .*OUT: must be the folder of a dataset, there is none"),
         (["info", "--data", "FULL"], "info: .*FULL: must hold ScanNet .*got a"),
         (["info", "--data", "FULL/a"], "info: .*FULL/a: must be the folder of a dataset, got a file"),
@@ -64,6 +67,7 @@ def test_what_cannot_be_written_or_opened_is_one_line(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     Path("FULL").mkdir()
     Path("FULL/a").touch()
+    Path("BARE/scans/scene0000_00").mkdir(parents=True)
     assert main(arguments) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""

@@ -27,7 +27,8 @@ class SceneDataModule(LightningDataModule):
         at: "depth" or "color": whose camera and pixels a view has.
         view_transform, point_transform: of training samples.
         val_view_transform, val_point_transform: of validation and test samples.
-        train_split, val_split, test_split: their names in the dataset; None is all scenes.
+        train_split, val_split, test_split: their names in the dataset; None is all scenes; "default" is what the
+            reader has for it (``SceneDataset.SPLITS``): a dataset without a validation split validates on its test.
         batch_size: samples in a batch. The last batch of a training pass is dropped where it is smaller, unless it is
             the only one.
         workers: processes that read; 0 reads in this one.
@@ -55,9 +56,9 @@ class SceneDataModule(LightningDataModule):
         point_transform: PointTransform | None = None,
         val_view_transform: ViewTransform | None = None,
         val_point_transform: PointTransform | None = None,
-        train_split: str | None = "train",
-        val_split: str | None = "val",
-        test_split: str | None = "test",
+        train_split: str | None = "default",
+        val_split: str | None = "default",
+        test_split: str | None = "default",
         batch_size: int = 4,
         workers: int = 2,
         start_method: str | None = None,
@@ -66,6 +67,10 @@ class SceneDataModule(LightningDataModule):
     ):
         super().__init__()
         check_choice("samples", samples, "frames", "scenes")
+        if samples == "frames" and (views or match or not points or point_transform or val_point_transform):
+            raise ValueError("views, match, points and transforms of points go with samples='scenes', got 'frames'")
+        if samples == "scenes" and every != 1:
+            raise ValueError(f"every goes with samples='frames', got every={every!r} and 'scenes'")
         if start_method is not None:
             check_choice("start_method", start_method, "fork", "spawn")
         self.data, self.samples = data, samples
@@ -88,6 +93,11 @@ class SceneDataModule(LightningDataModule):
     def dataset(self, stage: str) -> SceneDataset:
         """The dataset of a stage: "fit", "validate" or "test"."""
         split = self.splits[stage]
+        if split == "default":
+            split = self._open(None).SPLITS[stage]
+        return self._open(split)
+
+    def _open(self, split: str | None) -> SceneDataset:
         return self.data(split) if callable(self.data) else open_dataset(self.data, split)
 
     def _loader(self, stage: str) -> DataLoader[Sample]:

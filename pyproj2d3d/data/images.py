@@ -88,7 +88,7 @@ def mapped(ids: np.ndarray, table: np.ndarray, where: object) -> np.ndarray:
     return classes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DepthFile:
     """A 16-bit image of depth."""
 
@@ -98,13 +98,18 @@ class DepthFile:
     def __call__(self) -> np.ndarray:
         pixels = decoded_image(self.path)
         check_depth_mode(self.path, pixels.mode)
-        return decoded_depth(np.array(pixels, dtype=np.uint16), self.encoding)
+        stored = np.array(pixels)
+        if pixels.mode == "I":  # 32 bits, of which 16 may be meant
+            if stored.size and not 0 <= stored.min() <= stored.max() <= 65535:
+                raise ValueError(f"{self.path}: depth must be of 16 bits, got {stored.min()} to {stored.max()}")
+            stored = stored.astype(np.uint16)
+        return decoded_depth(stored.astype(np.uint16, copy=False), self.encoding)
 
     def __str__(self) -> str:
         return str(self.path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ColorFile:
     """A colour image, of any format that Pillow reads; grey becomes RGB."""
 
@@ -118,7 +123,7 @@ class ColorFile:
         return str(self.path)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class LabelFile:
     """An 8 or 16-bit image of ids. Without a table they stay as they are, except that the stored 0 becomes -1."""
 

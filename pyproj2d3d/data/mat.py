@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -27,8 +27,10 @@ _CELL, _STRUCT, _CHAR, _OPAQUE = 1, 2, 4, 17
 _REFUSED = {3: "an object", 5: "a sparse matrix", 16: "a function", _OPAQUE: "an object"}
 
 
-def read_mat(path: str | os.PathLike[str], *names: str) -> dict[str, np.ndarray]:
+def read_mat(path: str | os.PathLike[str], *names: str, fields: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The named variables of a .mat file of version 5 or 7; all of them where none is named.
+
+    Of structs, however deep, only the named ``fields`` are decoded, where they are given; the others are left out.
 
     Arrays have MATLAB's shapes: a number is (1, 1), a list (1, N) or (N, 1), text an array of one str ((0,) if empty),
     a cell array an array of objects, a struct array a structured array whose fields are objects; all as ``loadmat`` of
@@ -62,7 +64,7 @@ def read_mat(path: str | os.PathLike[str], *names: str) -> dict[str, np.ndarray]
             if name and (not names or name in names):  # what has no name is the workspace of functions
                 if head is not element:
                     ((_, element),) = _elements(memoryview(zlib.decompress(element)), order)
-                found[name] = _value(element, order, 0)
+                found[name] = _value(element, order, 0, fields)
     for name in names:
         if name not in found:
             raise ValueError(f"{path}: must have a variable {name}, got {', '.join(filter(None, there)) or 'none'}")
@@ -135,7 +137,7 @@ def _class(flags: memoryview, order: str) -> int:
     return struct.unpack_from(order + "I", flags)[0] & 0xFF
 
 
-def _value(matrix: memoryview, order: str, depth: int) -> np.ndarray:
+def _value(matrix: memoryview, order: str, depth: int, fields: Collection[str] | None) -> np.ndarray:
     if not len(matrix):  # how an empty one may be written
         return np.zeros((0, 0))
     if depth > 50:
@@ -147,15 +149,18 @@ def _value(matrix: memoryview, order: str, depth: int) -> np.ndarray:
     (_, sizes), _, *parts = parts  # the second is the name
     shape = struct.unpack_from(f"{order}{len(sizes) // 4}i", sizes)
     if kind == _CELL:
-        return _objects(parts, len(parts), order, depth).reshape(shape, order="F")
+        return _objects(parts, order, depth, fields).reshape(shape, order="F")
     if kind == _STRUCT:
         (_, length), (_, text), *parts = parts
         width = struct.unpack_from(order + "i", length)[0]
         names = [bytes(text[i : i + width]).split(b"\0")[0].decode("latin1") for i in range(0, len(text), width)]
-        values = _objects(parts, len(names) * math.prod(shape), order, depth).reshape(-1, max(len(names), 1))
-        array = np.empty(math.prod(shape), dtype=[(name, object) for name in names])
-        for column, name in enumerate(names):
-            array[name] = values[:, column]
+        count = math.prod(shape)
+        if len(parts) != len(names) * count:
+            raise ValueError(f"{len(names)} fields of {count} structs were wanted, got {len(parts)} elements")
+        wanted = [name for name in names if fields is None or name in fields]
+        array = np.empty(count, dtype=[(name, object) for name in wanted])
+        for name in wanted:
+            array[name] = _objects(parts[names.index(name) :: len(names)], order, depth, fields)
         return array.reshape(shape, order="F")
     stored, data = parts[0]
     if kind == _CHAR:
@@ -171,12 +176,14 @@ def _numbers(stored: int, data: memoryview, order: str) -> np.ndarray:
     return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
 
 
-def _objects(parts: Sequence[tuple[int, memoryview]], count: int, order: str, depth: int) -> np.ndarray:
-    if len(parts) != count or any(kind != _MATRIX for kind, _ in parts):
-        raise ValueError(f"{count} matrices were wanted, got {len(parts)} elements")
-    values = np.empty(count, dtype=object)
-    for i, (_, part) in enumerate(parts):
-        values[i] = _value(part, order, depth + 1)
+def _objects(
+    parts: Sequence[tuple[int, memoryview]], order: str, depth: int, fields: Collection[str] | None
+) -> np.ndarray:
+    values = np.empty(len(parts), dtype=object)
+    for i, (kind, part) in enumerate(parts):
+        if kind != _MATRIX:
+            raise ValueError(f"a matrix was wanted, got an element of type {kind}")
+        values[i] = _value(part, order, depth + 1, fields)
     return values
 
 
@@ -292,10 +299,16 @@ def write_texts73(file: Any, name: str, texts: Sequence[str]) -> None:
 
 @contextmanager
 def named_errors(path: object, what: str) -> Iterator[None]:
-    """scipy and h5py raise what their parts raise (zlib.error, KeyError, RuntimeError, ...): all become ValueError."""
+    """Parsers and h5py raise what their parts raise (zlib.error, KeyError, RuntimeError, ...): all become ValueError.
+
+    Not so what is no fault of the file's content: memory that ran out, and what the system says (an OSError with its
+    number, such as a PermissionError; those of h5py about content have none).
+    """
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
-        if str(error).startswith(str(path)):
+        if str(error).startswith(str(path)) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise ValueError(f"{path}: {what} ({str(error) or type(error).__name__})") from error

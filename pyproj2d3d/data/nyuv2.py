@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,7 @@ class NYUv2(SceneDataset):
     """
 
     TITLE: ClassVar[str] = "NYU Depth v2"
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": "train", "validate": "test", "test": "test"}
 
     labels: str = "nyu40"
     depth: str = "filled"
@@ -120,7 +122,11 @@ class NYUv2(SceneDataset):
         object.__setattr__(self, "_file", file)
         object.__setattr__(self, "_table", table)
 
-    def open(self, name: str) -> Scene:
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        return MAT in names
+
+    def _open(self, name: str) -> Scene:
         row, file = int(name) - 1, self._file
         read = partial(_frames, name, row, file.path, file.arrays, file.size, _DEPTHS[self.depth], self._table)
         return Scene(name, read, scene_type=file.scene_types[row] if file.scene_types else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from .images import depth_encoding, image_header
-from .ply import read_ply
+from .images import DepthEncoding, depth_encoding, image_header
+from .ply import colors_of, read_ply, xyz_of
 from .posed_images import Files, posed_frames
 from .scene import Cloud, Frames, Scene, SceneDataset
 
@@ -50,10 +51,20 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth: str | float = "mil
             whose sizes disagree, both layouts at once, or no frame with a finite pose.
         OSError: an image that cannot be opened. Cut off later than its header, it says so when it is decoded.
     """
-    folder = Path(path)
+    scene = _scene(Path(path), depth_encoding(depth))
+    _ = scene.frames  # what is wrong with them is said here
+    return scene
+
+
+def _scene(folder: Path, coding: DepthEncoding) -> Scene:
+    cloud = folder / "points.ply"
+    read_cloud = partial(read_points, cloud) if cloud.is_file() else None
+    return Scene(folder.resolve().name, partial(_read_frames, folder, coding), read_cloud)
+
+
+def _read_frames(folder: Path, coding: DepthEncoding) -> Frames:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: must be a folder of posed RGB-D frames, there is none")
-    coding = depth_encoding(depth)
     seven_scenes, scannet = _seven_scenes_files(folder), _scannet_files(folder)
     if seven_scenes and scannet:
         raise ValueError(f"{folder}: must have one layout, got both frame-*.* files and folders depth/, color/, pose/")
@@ -73,10 +84,7 @@ def read_posed_folder(path: str | os.PathLike[str], *, depth: str | float = "mil
     else:
         depth_intrinsics = color_intrinsics = _seven_scenes_intrinsics(folder)
         _check_common_size(next(iter(files.values())))
-    frames = posed_frames(folder, files, depth_intrinsics, color_intrinsics, coding)
-    cloud = folder / "points.ply"
-    read_cloud = partial(read_points, cloud) if cloud.is_file() else None
-    return Scene(folder.resolve().name, partial(_given, frames), read_cloud)
+    return posed_frames(folder, files, depth_intrinsics, color_intrinsics, coding)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,24 +92,34 @@ class PosedFolders(SceneDataset):
     """Fetch any posed RGB-D recording, as :func:`read_posed_folder` reads it: one folder, or a folder of such folders.
 
     There is one scene per folder, called as the folder is; no class names, so ids stay as they are stored, and no
-    splits.
+    splits. ``depth`` is that of :func:`read_posed_folder`, for all of them.
     """
 
     TITLE: ClassVar[str] = "Posed RGB-D folders"
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": None, "validate": None, "test": None}
+
+    depth: str | float = "millimetres"
 
     def __post_init__(self) -> None:
         root = Path(self.root)
+        depth_encoding(self.depth)
         if self.split is not None:
             raise ValueError(f"{root}: posed folders have no splits, got split={self.split!r}")
-        inner = () if is_posed_folder(root) else sorted(p.name for p in root.iterdir() if is_posed_folder(p))
-        if not inner and not is_posed_folder(root):
+        if is_posed_folder(root):
+            names = [root.resolve().name]
+        elif not (names := sorted(path.name for path in root.iterdir() if is_posed_folder(path))):
             raise FileNotFoundError(f"{root}: must be a posed RGB-D folder or a folder of such folders")
         object.__setattr__(self, "root", root)
-        object.__setattr__(self, "names", tuple(inner) or (root.resolve().name,))
+        object.__setattr__(self, "names", tuple(names))
 
-    def open(self, name: str) -> Scene:
-        inner = self.root / name
-        return read_posed_folder(inner if is_posed_folder(inner) else self.root)
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        """Always: :func:`open_dataset` asks it last, and it looks into the folders."""
+        return True
+
+    def _open(self, name: str) -> Scene:
+        itself = name == self.root.resolve().name and is_posed_folder(self.root)
+        return _scene(self.root if itself else self.root / name, depth_encoding(self.depth))
 
 
 def is_posed_folder(path: Path) -> bool:
@@ -110,10 +128,6 @@ def is_posed_folder(path: Path) -> bool:
         return False
     found = _seven_scenes_files(path) or _scannet_files(path)
     return {"depth", "color", "pose"} <= {kind for of_frame in found.values() for kind in of_frame}
-
-
-def _given(frames: Frames) -> Frames:
-    return frames
 
 
 def _seven_scenes_files(folder: Path) -> Files:
@@ -173,16 +187,12 @@ def _check_common_size(first: dict[str, Path]) -> None:
 def read_points(path: Path) -> Cloud:
     """The cloud in a PLY file with x, y, z and perhaps red, green, blue (uchar) and label (integer, 0 for none)."""
     vertices = read_ply(path)
-    points = torch.from_numpy(np.stack([vertices[name] for name in "xyz"], axis=1).astype(np.float32))
-    names = vertices.dtype.names or ()
-    colors = labels = None
-    if {"red", "green", "blue"} <= set(names):
-        if any(vertices.dtype[name] != np.uint8 for name in ("red", "green", "blue")):
-            raise ValueError(f"{path}: red, green and blue must be uchar, got {vertices.dtype['red']}")
-        colors = torch.from_numpy(np.stack([vertices[name] for name in ("red", "green", "blue")], axis=1))
-    if "label" in names:
+    colors, labels = colors_of(path, vertices), None
+    if "label" in (vertices.dtype.names or ()):
         if vertices.dtype["label"].kind not in "iu":
             raise ValueError(f"{path}: label must be an integer property, got {vertices.dtype['label']}")
         stored = torch.from_numpy(vertices["label"].astype(np.int64))
         labels = torch.where(stored == 0, -1, stored)
-    return Cloud(points, colors, semantic=labels)
+    return Cloud(
+        torch.from_numpy(xyz_of(vertices)), None if colors is None else torch.from_numpy(colors), semantic=labels
+    )

@@ -59,13 +59,14 @@ def posed_frames(
         frames.append(
             Frame(
                 name,
-                cameras[i],
-                color_cameras[i],
+                cameras,
+                color_cameras,
                 encoding.scale,
                 DepthFile(of_frame["depth"], encoding),
                 ColorFile(of_frame["color"]),
                 LabelFile(of_frame["label"], semantic_table) if "label" in of_frame else None,
                 LabelFile(of_frame["instance"]) if "instance" in of_frame else None,
+                i,
             )
         )
     return Frames(frames, skipped)

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,7 @@ class S3DIS(SceneDataset):
     """
 
     TITLE: ClassVar[str] = "S3DIS"
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": "train", "validate": "val", "test": "val"}
 
     areas: Sequence[int] | None = None
     images: Path | None = None
@@ -131,7 +132,11 @@ class S3DIS(SceneDataset):
             )
         return images
 
-    def open(self, name: str) -> Scene:
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        return any(f"Area_{area}" in names for area in AREAS)
+
+    def _open(self, name: str) -> Scene:
         area, room = int(name[5]), name[7:]  # Area_1_office_2
         folder = self.root / f"Area_{area}" / room
         frames = Frames

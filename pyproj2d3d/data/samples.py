@@ -49,10 +49,11 @@ class FrameSamples(Dataset[Sample]):
     def __init__(
         self, dataset: SceneDataset, *, every: int = 1, transform: ViewTransform | None = None, at: str = "depth"
     ):
+        _check_dataset(dataset)
         check_choice("at", at, "depth", "color")
         every = check_int("every", every, 1)
         self.transform, self.at = transform, at
-        self._frames = [(scene.name, frame) for scene in dataset for frame in scene.frames[::every]]
+        self._frames = [(scene.name, frame) for scene in dataset for frame in scene.frames[::every]]  # 1 kB each
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -64,7 +65,10 @@ class FrameSamples(Dataset[Sample]):
 
 
 class SceneSamples(Dataset[Sample]):
-    """One sample for each scene: its points and some of its views. Opens a scene when it is asked for.
+    """One sample for each scene: its points and some of its views.
+
+    A scene is opened whenever it is asked for: its points are read each time, and with views the poses and headers of
+    all its frames (of a .sens of 2,000 frames some 15 ms, of an exported folder of as many 0.2 s).
 
     Args:
         dataset: any reader's.
@@ -89,6 +93,7 @@ class SceneSamples(Dataset[Sample]):
         point_transform: PointTransform | None = None,
         at: str = "depth",
     ):
+        _check_dataset(dataset)
         check_choice("at", at, "depth", "color")
         self.views = check_int("views", views, 0)
         if not (points or views):
@@ -107,6 +112,8 @@ class SceneSamples(Dataset[Sample]):
         chosen = [scene.frames[n] for n in self._chosen(scene, rng)] if self.views else []
         views = tuple(_view(frame, self.at, self.view_transform, rng) for frame in chosen)
         names = tuple(frame.name for frame in chosen)
+        if self.match and not chosen:
+            raise ValueError(f"scene {scene.name}: must have frames to be matched with, it has none")
         if not self.points:
             return Sample(scene.name, names, views)
         if scene.cloud is None:
@@ -243,6 +250,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ptr,
         **parts,
     )
+
+
+def _check_dataset(dataset: SceneDataset) -> None:
+    if not isinstance(dataset, SceneDataset):
+        raise TypeError(f"dataset must be a SceneDataset, as open_dataset gives it, got {type(dataset).__name__}")
 
 
 def _drawn(which: Which, n: int) -> tuple[int, Generator | None]:

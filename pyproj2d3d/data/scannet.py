@@ -134,15 +134,12 @@ class ScanNet(SceneDataset):
         ):
             object.__setattr__(self, name, value)
 
-    def open(self, name: str) -> Scene:
-        """The scene of that name. Its folder is listed and its ``SCENE.txt`` is read.
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        return bool(names & {*_SCANS, *_SUBSETS, "tasks"}) or any(_SCENE.fullmatch(name) for name in names)
 
-        Raises:
-            KeyError: there is none.
-            FileNotFoundError, OSError, ValueError: it has no folder, or its ``SCENE.txt`` cannot be read.
-        """
-        if name not in self._scans and name not in self._subset:
-            raise KeyError(f"{self.root}: there is no scene {name!r} among {len(self)}")
+    def _open(self, name: str) -> Scene:
+        """Its folder is listed and its ``SCENE.txt`` is read; an OSError or ValueError says why they cannot be."""
         subset = self.root / self._subset[name] / name if name in self._subset else None
         if name not in self._scans:
             return Scene(name, self._read_frames(None, subset, name, set()))

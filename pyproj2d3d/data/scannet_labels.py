@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .images import UNKNOWN, check_label_mode, decoded_image, mapped
+from .json_file import brief, read_json
 from .nyu40 import NYU40
 
 LABEL_MAP = "scannetv2-labels.combined.tsv"
@@ -153,7 +153,7 @@ def read_objects(segments: Path, aggregation: Path | None, n: int) -> Objects:
         ValueError: no such JSON, keys that are missing or hold something else, another number of vertices, or a segment
             that no vertex has; the text names the file.
     """
-    of_vertex = _integers(segments, _json(segments).get("segIndices"), "segIndices")
+    of_vertex = _integers(segments, _object(segments).get("segIndices"), "segIndices")
     if len(of_vertex) != n:
         raise ValueError(f"{segments}: segIndices must have one entry per vertex, {n}, got {len(of_vertex)}")
     ids, first, inverse = np.unique(of_vertex, return_index=True, return_inverse=True)
@@ -162,15 +162,15 @@ def read_objects(segments: Path, aggregation: Path | None, n: int) -> Objects:
     superpoint = rank[inverse]
     if aggregation is None:
         return Objects(superpoint)
-    groups = _json(aggregation).get("segGroups")
+    groups = _object(aggregation).get("segGroups")
     if not isinstance(groups, list):
-        raise ValueError(f"{aggregation}: must have a list segGroups, got {_brief(groups)}")
+        raise ValueError(f"{aggregation}: must have a list segGroups, got {brief(groups)}")
     instance, group = np.full(len(ids), -1), np.full(len(ids), -1)
     labels = []
     for number, one in enumerate(groups):
         what = f"segGroups[{number}]"
         if not isinstance(one, dict) or not isinstance(one.get("label"), str):
-            raise ValueError(f"{aggregation}: {what} must have a label, got {_brief(one)}")
+            raise ValueError(f"{aggregation}: {what} must have a label, got {brief(one)}")
         objects = _integers(aggregation, [one.get("objectId")], f"objectId of {what}")
         if objects[0] < 0:
             raise ValueError(f"{aggregation}: objectId of {what} must be 0 or more, got {objects[0]}")
@@ -199,13 +199,10 @@ def nyu40_of_objects(objects: Objects, label_map: LabelMap, aggregation: Path) -
     return of_group[objects.group]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: must be JSON, is it truncated? ({error})") from None
+def _object(path: Path) -> dict[str, Any]:
+    read = read_json(path)
     if not isinstance(read, dict):
-        raise ValueError(f"{path}: must be a JSON object, got {_brief(read)}")
+        raise ValueError(f"{path}: must be a JSON object, got {brief(read)}")
     return read
 
 
@@ -216,11 +213,5 @@ def _integers(path: Path, read: Any, what: str) -> np.ndarray:
     except (ValueError, OverflowError):
         numbers = None
     if numbers is None or numbers.ndim != 1 or (len(numbers) and numbers.dtype != np.int64):
-        raise ValueError(f"{path}: {what} must be whole numbers, got {_brief(read)}")
+        raise ValueError(f"{path}: {what} must be whole numbers, got {brief(read)}")
     return numbers.astype(np.int64)
-
-
-def _brief(read: Any) -> str:
-    if isinstance(read, (dict, list)):
-        return f"{type(read).__name__} of {len(read)}"
-    return repr(read)[:60]

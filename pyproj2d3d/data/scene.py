@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -18,21 +18,33 @@ from ..camera import Camera
 Source = Callable[[], np.ndarray]  # reads pixels when called; its str names the file, and the place in it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Frame:
     """One posed RGB-D image. It holds where its pixels are, not the pixels, and may be sent to DataLoader workers.
 
-    An image whose size is not that of its camera is a ValueError when it is read; labels have the size of colour.
+    All frames of a scene share two cameras of many views, so that millions of frames can be held: a frame is about
+    1 kB. An image whose size is not that of its camera is a ValueError when it is read; labels have the size of colour.
     """
 
     name: str
-    camera: Camera  # of the depth image, V = 1
-    color_camera: Camera  # of the colour image, V = 1; equal to camera where the two share one
+    cameras: Camera  # of the depth images, this frame's among them
+    color_cameras: Camera  # of the colour images; equal to cameras where the two share one
     depth_scale: float | None  # metres = value / depth_scale; None where depth is in float metres
     read_depth: Source
     read_color: Source
     read_semantic: Source | None = None
     read_instance: Source | None = None
+    view: int = 0  # which of the cameras is this frame's
+
+    @property
+    def camera(self) -> Camera:
+        """Of the depth image, V = 1."""
+        return self.cameras if len(self.cameras) == 1 else self.cameras[self.view]
+
+    @property
+    def color_camera(self) -> Camera:
+        """Of the colour image, V = 1."""
+        return self.color_cameras if len(self.color_cameras) == 1 else self.color_cameras[self.view]
 
     def depth(self) -> Tensor:
         """(H, W) uint16, metres = value / ``depth_scale``, where 0 and 65535 are no reading; or float32 metres."""
@@ -51,25 +63,15 @@ class Frame:
         return self._ids(self.read_semantic)
 
     def instance(self) -> Tensor | None:
-        """(H, W) int64 object of each pixel of the colour image, -1 for none; None where the frame has none."""
+        """(H, W) int64 object of each pixel of the colour image, -1 for none; None where the frame has none.
+
+        In ScanNet's scans the numbers are those of ``Cloud.instance``; in S3DIS, and where objects are counted anew in
+        every image (``scannet_frames_25k``, NYUv2, SUN RGB-D), they are not.
+        """
         return self._ids(self.read_instance)
 
     def _ids(self, source: Source | None) -> Tensor | None:
         return None if source is None else torch.from_numpy(_of_size(source, self.color_camera.size).astype(np.int64))
-
-    def __getstate__(self) -> dict[str, object]:
-        """Cameras travel as arrays: a tensor sent to a spawned worker takes a file descriptor, and scenes are long."""
-        state = dict(self.__dict__)
-        for name in ("camera", "color_camera"):
-            camera = state[name]
-            state[name] = (camera.intrinsics.numpy(), camera.world_from_camera.numpy(), camera.size)
-        return state
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        for name in ("camera", "color_camera"):
-            intrinsics, world_from_camera, size = state[name]  # type: ignore[misc]
-            state[name] = Camera(torch.from_numpy(intrinsics), torch.from_numpy(world_from_camera), size)  # type: ignore[has-type]
-        self.__dict__.update(state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +92,11 @@ class Boxes:
     """Oriented boxes of one scene, as :mod:`pyproj2d3d.metrics` takes them."""
 
     box: Tensor  # (K, 7) float32: centre, full sizes, heading about z, counter-clockwise, radians
-    label: Tensor  # (K,) int64 class
+    label: Tensor  # (K,) int64, a place in ``SceneDataset.box_classes``, which may be another list than ``classes``
 
 
 class Frames(Sequence[Frame]):
-    """Frames in order, and a readable line for each that was left out."""
+    """Frames in order, and a readable line for each that was left out. A slice of them keeps only its own cameras."""
 
     def __init__(self, frames: Sequence[Frame] = (), skipped: Sequence[str] = ()):
         self._frames, self.skipped = tuple(frames), tuple(skipped)
@@ -102,8 +104,20 @@ class Frames(Sequence[Frame]):
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __getitem__(self, i):  # type: ignore[no-untyped-def]  # an int gives a Frame, a slice a tuple of them
-        return self._frames[i]
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]  # an int gives a Frame, a slice gives Frames
+        if not isinstance(i, slice):
+            return self._frames[i]
+        chosen = self._frames[i]
+        if not chosen or len({(id(frame.cameras), id(frame.color_cameras)) for frame in chosen}) > 1:
+            return Frames(chosen, self.skipped)
+        views = [frame.view for frame in chosen]
+        cameras, color_cameras = (camera._picked(views) for camera in (chosen[0].cameras, chosen[0].color_cameras))
+        if chosen[0].cameras is chosen[0].color_cameras:
+            color_cameras = cameras
+        return Frames(
+            [replace(f, cameras=cameras, color_cameras=color_cameras, view=n) for n, f in enumerate(chosen)],
+            self.skipped,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +164,14 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class SceneDataset(Sequence[Scene]):
-    """The scenes below a folder, by number or by name. Making it lists folders and reads no pixels, no points.
+    """The scenes below a folder, by number, name or slice. Making it lists folders and reads no pixels, no points.
 
     ``classes`` names the classes; the ids of all labels are places in it, -1 is no label.
     """
 
     TITLE: ClassVar[str] = ""  # the name of the dataset
+    # Its split for each stage of training, where a user names none; None is all scenes.
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": "train", "validate": "val", "test": "test"}
 
     root: Path
     split: str | None = None
@@ -163,22 +179,45 @@ class SceneDataset(Sequence[Scene]):
     classes: tuple[str, ...] = field(init=False, default=())
     missing: tuple[str, ...] = field(init=False, default=())  # a readable line for each piece that was looked for
 
+    @property
+    def box_classes(self) -> tuple[str, ...]:
+        """The names of the classes of boxes; the labels of ``Scene.boxes`` are places in it."""
+        return self.classes
+
+    @staticmethod
     @abstractmethod
+    def is_in(names: set[str]) -> bool:
+        """Whether a folder with files and folders of these names may hold the dataset."""
+
+    @abstractmethod
+    def _open(self, name: str) -> Scene:
+        """The scene of a name that is there."""
+
     def open(self, name: str) -> Scene:
-        """The scene of that name."""
+        """The scene of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if name not in self.names:
+            raise KeyError(f"{self.root}: there is no scene {name!r} among {len(self)}")
+        return self._open(name)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, scene):  # type: ignore[no-untyped-def]  # an int or a name gives a Scene
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __getitem__(self, scene):  # type: ignore[no-untyped-def]  # an int or a name gives a Scene, a slice a list
         if isinstance(scene, str):
-            if scene not in self.names:
-                raise KeyError(f"{self.root}: there is no scene {scene!r} among {len(self)}")
             return self.open(scene)
-        return self.open(self.names[scene])
+        if isinstance(scene, slice):
+            return [self._open(name) for name in self.names[scene]]
+        return self._open(self.names[scene])
 
     def __iter__(self) -> Iterator[Scene]:
-        return map(self.open, self.names)
+        return map(self._open, self.names)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, split={self.split!r}): {len(self)} scenes"

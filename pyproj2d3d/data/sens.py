@@ -68,7 +68,7 @@ class SensIndex:
     depth_nbytes: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SensColor:
     """The colour image of one frame."""
 
@@ -91,7 +91,7 @@ class SensColor:
         return f"{self.path}: colour of frame {self.frame}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SensDepth:
     """The depth image of one frame."""
 
@@ -172,7 +172,7 @@ class SensFile:
         scale = self.header.depth_scale
         return Frames(
             [
-                Frame(name, camera[i], color_camera[i], scale, self.depth(int(name)), self.color(int(name)))
+                Frame(name, camera, color_camera, scale, self.depth(int(name)), self.color(int(name)), view=i)
                 for i, name in enumerate(kept)
             ],
             skipped,

@@ -16,9 +16,10 @@ def stacked(tensors: Sequence[Tensor]) -> Tensor:
     There torch would stack, then copy the result into a shared file through a mapping. Touching its pages one by one
     costs more than the copy: writing all tensors to the file in one call takes half the time of torch's own collate.
     """
-    if get_worker_info() is None or not tensors[0].numel() or not hasattr(os, "memfd_create"):
-        return torch.stack(list(tensors))
     first = tensors[0]
+    alike = all(tensor.shape == first.shape and tensor.dtype == first.dtype for tensor in tensors)
+    if get_worker_info() is None or not alike or not first.numel() or not hasattr(os, "memfd_create"):
+        return torch.stack(list(tensors))
     buffers = [tensor.contiguous().numpy().data.cast("B") for tensor in tensors]
     size, strides = sum(map(len, buffers)), first.contiguous().stride()
     file = os.memfd_create("pyproj2d3d")

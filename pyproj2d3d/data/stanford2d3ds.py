@@ -20,11 +20,11 @@ the same quarter turn and a translation 2.4 cm from this one.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import torch
 
 from ..camera import Camera
 from .images import ENCODINGS, ColorFile, DepthFile, check_depth_mode, decoded_image, image_header, mapped
+from .json_file import brief, read_json
 from .posed_images import Files, common_size, finite_poses
 from .scene import Frame, Frames
 
@@ -45,6 +46,7 @@ AREA_5_FROM_5B = np.array(
     [[0.0, 1.0, 0.0, -4.09703582], [-1.0, 0.0, 0.0, 6.22617759], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
 _KINDS = {"rgb": "png", "depth": "png", "pose": "json", "semantic": "png"}
+_FILE = re.compile(r"camera_([0-9A-Za-z]+)_+([^_].*)_frame_(\d+)_domain_+([a-z]+)\.([a-z]+)")
 _ORTHONORMAL, _APART = 1e-3, 0.01  # what a rotation, and in metres what a place, may be off before it is called wrong
 
 
@@ -95,9 +97,9 @@ def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         FileNotFoundError, ValueError: the text names the file.
     """
-    names = _read_json(path)
+    names = read_json(path)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: must be a list of names such as chair_7_office_2_1, got {_short(names)}")
+        raise ValueError(f"{path}: must be a list of names such as chair_7_office_2_1, got {brief(names)}")
     semantic = np.array([class_of(name) for name in names], dtype=np.int8)  # small: every frame takes it along
     return semantic, np.where(semantic < 0, -1, np.arange(len(names))).astype(np.int32)
 
@@ -110,9 +112,9 @@ def read_pose_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         FileNotFoundError, ValueError: no such pose; the text names the file.
     """
-    data = _read_json(path)
+    data = read_json(path)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: must be a JSON object of one camera, got {_short(data)}")
+        raise ValueError(f"{path}: must be a JSON object of one camera, got {brief(data)}")
     intrinsics = _matrix(path, data, "camera_k_matrix", (3, 3))
     camera_from_world = _matrix(path, data, "camera_rt_matrix", (3, 4))
     place = _matrix(path, data, "camera_location", (3,))
@@ -172,19 +174,19 @@ def read_frames(images: Path, area: int, room: str, area_5b: str = "as stored") 
     for i, name in enumerate(kept):
         of_frame = files[name]
         depth, color = DepthFile(of_frame["depth"], ENCODINGS["2d3ds"]), ColorFile(of_frame["rgb"])
-        labelled = [IndexFile(of_frame["semantic"], table) for table in tables] if "semantic" in of_frame else []
-        frames.append(Frame(name, camera[i], camera[i], ENCODINGS["2d3ds"].scale, depth, color, *labelled))
+        semantic = instance = None
+        if tables and "semantic" in of_frame:
+            semantic, instance = (IndexFile(of_frame["semantic"], table) for table in tables)
+        frames.append(Frame(name, camera, camera, ENCODINGS["2d3ds"].scale, depth, color, semantic, instance, i))
     return Frames(frames, skipped + left_out)
 
 
 def _files_of(data: Path, room: str) -> Files:
-    """By camera and then by number; the four folders are listed once."""
+    """By camera and then by number."""
+    written = tuple((data / kind).stat().st_mtime_ns if (data / kind).is_dir() else None for kind in _KINDS)
     found: dict[tuple[str, int], dict[str, Path]] = {}
-    for kind, ending in _KINDS.items():
-        pattern = re.compile(rf"camera_([0-9A-Za-z]+)_+{re.escape(room)}_frame_(\d+)_domain_+{kind}\.{ending}")
-        for name in os.listdir(data / kind) if (data / kind).is_dir() else ():
-            if match := pattern.fullmatch(name):
-                found.setdefault((match[1], int(match[2])), {})[kind] = data / kind / name
+    for kind, uuid, number, name in _listed(data, written).get(room, ()):
+        found.setdefault((uuid, number), {})[kind] = data / kind / name
     files = {f"{uuid}_frame_{number}": found[uuid, number] for uuid, number in sorted(found)}
     for name, of_frame in files.items():
         for kind in ("rgb", "depth", "pose"):
@@ -192,6 +194,18 @@ def _files_of(data: Path, room: str) -> Files:
                 got = next(iter(of_frame.values())).name
                 raise FileNotFoundError(f"{data / kind}: frame {name} has no {kind} file, but there is {got}")
     return files
+
+
+@lru_cache(maxsize=7)  # the folders of all areas: an area has tens of thousands of files, and dozens of rooms
+def _listed(data: Path, written: tuple[int | None, ...]) -> dict[str, list[tuple[str, str, int, str]]]:
+    """Of each room the files: kind, camera, number and name. ``written`` is when the folders of the kinds changed."""
+    rooms: dict[str, list[tuple[str, str, int, str]]] = {}
+    for (kind, ending), when in zip(_KINDS.items(), written, strict=True):
+        for name in os.listdir(data / kind) if when is not None else ():
+            match = _FILE.fullmatch(name)
+            if match and (match[4], match[5]) == (kind, ending):
+                rooms.setdefault(match[2], []).append((kind, match[1], int(match[3]), name))
+    return rooms
 
 
 def _moved(pose: np.ndarray, path: Path, area_5b: str) -> np.ndarray:
@@ -229,24 +243,10 @@ def _matrix(path: Path, data: dict[str, Any], key: str, shape: tuple[int, ...]) 
     rows = data[key] if len(shape) == 2 else [data[key]]
     wanted = [shape[-1]] * (shape[0] if len(shape) == 2 else 1)
     if not isinstance(rows, list) or [len(row) if isinstance(row, list) else -1 for row in rows] != wanted:
-        raise ValueError(f"{path}: {key} must have shape {shape}, got {_short(data[key])}")
+        raise ValueError(f"{path}: {key} must have shape {shape}, got {brief(data[key])}")
     if any(type(x) not in (int, float) for row in rows for x in row):
-        raise ValueError(f"{path}: {key} must hold numbers, got {_short(data[key])}")
+        raise ValueError(f"{path}: {key} must hold numbers, got {brief(data[key])}")
     try:
         return np.array(rows, dtype=np.float64).reshape(shape)
     except OverflowError:
-        raise ValueError(f"{path}: {key} must hold numbers of float64, got {_short(data[key])}") from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such file") from None
-    except (ValueError, RecursionError) as error:  # broken JSON, and text that is no UTF-8
-        raise ValueError(f"{path}: must be JSON ({error})") from None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+        raise ValueError(f"{path}: {key} must hold numbers of float64, got {brief(data[key])}") from None

@@ -10,21 +10,25 @@ from .scene import SceneDataset
 def summary_of(dataset: SceneDataset) -> list[str]:
     """Lines for a person: the dataset, its scenes, frames and classes, and all that is missing or cannot be opened.
 
-    Every scene is opened for its frames (poses and headers; no pixels, no points). A scene that cannot be is a line of
-    its own and no error.
+    Every scene is opened for its frames (poses and headers; no pixels, no points, no boxes: what is wrong with these is
+    an error when they are read). A scene that cannot be opened is a line of its own, which begins with "broken".
     """
     from tqdm import tqdm
 
     sizes: Counter[str] = Counter()
+    bare = []
     having: Counter[str] = Counter()
     skipped, broken = [], []
-    for scene in tqdm(dataset, total=len(dataset), desc="open", disable=None, leave=False):
+    for name in tqdm(dataset.names, desc="open", disable=None, leave=False):
         try:
+            scene = dataset.open(name)
             frames = scene.frames
         except (OSError, ValueError) as error:
-            broken.append(f"{scene.name}: {error}")
+            broken.append(f"{name}: {error}")
             continue
-        skipped += [f"{scene.name}: {line}" for line in frames.skipped]
+        if not frames:
+            bare.append(name)
+        skipped += [f"{name}: {line}" for line in frames.skipped]
         sizes.update("{}x{}".format(*frame.camera.size) for frame in frames)
         having["clouds"] += scene.read_cloud is not None
         having["boxes"] += scene.read_boxes is not None
@@ -40,7 +44,9 @@ def summary_of(dataset: SceneDataset) -> list[str]:
         ("boxes", f"{having['boxes']:,} scenes have boxes"),
         ("labels", f"{having['labelled']:,} scenes have labelled images"),
         ("classes", f"{len(dataset.classes)}: {', '.join(dataset.classes)}" if dataset.classes else "ids as stored"),
+        *([("boxes of", ", ".join(dataset.box_classes))] if dataset.box_classes != dataset.classes else []),
         *(("missing", line) for line in dataset.missing),
+        *([("missing", f"frames of {len(bare)} scenes: {_some(tuple(bare))}")] if bare else []),
         *(("skipped", line) for line in skipped),
         *(("broken", line) for line in broken),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,7 @@ class SUNRGBD(SceneDataset):
     """
 
     TITLE: ClassVar[str] = "SUN RGB-D"
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": "train", "validate": "test", "test": "test"}
 
     labels: str | None = None
     depth: str = "raw"
@@ -136,7 +138,11 @@ class SUNRGBD(SceneDataset):
         ):
             object.__setattr__(self, name, value)
 
-    def open(self, name: str) -> Scene:
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        return bool({*SENSORS, "SUNRGBD"} & names)
+
+    def _open(self, name: str) -> Scene:
         folder = self.root / name
         scene_file = folder / "scene.txt"
         scene_type = scene_file.read_text(errors="replace").strip() if scene_file.is_file() else None
@@ -254,7 +260,7 @@ class SegmentationRow:
             rows = dataset73(file, "SUNRGBD2Dseg/seglabel")
             if rows.size != self.count:
                 raise ValueError(f"{self.path}: must hold the {self.count} images of allsplit.mat, got {rows.size}")
-            stored = file[rows[()].ravel()[self.row]]
+            stored = file[rows[np.unravel_index(self.row, rows.shape)]]
             if (
                 stored.shape != self.size[::-1]
                 or stored.dtype.kind not in "uif"

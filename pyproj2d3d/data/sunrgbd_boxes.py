@@ -21,6 +21,10 @@ BOX_CLASSES = (
 )  # VoteNet's ten
 
 
+_OF_IMAGE = ("sequenceName", "Rtilt", "groundtruth3DBB")
+_PLACE = ("centroid", "coeffs", "orientation")
+
+
 def name_of(text: str) -> str:
     """``kv2/...`` of ``SUNRGBD/kv2/...``, whatever is before it."""
     _, _, name = f"/{text}".partition("/SUNRGBD/")
@@ -57,10 +61,9 @@ def image_v2(path: Path, name: str) -> ImageV2:
 @lru_cache(maxsize=2)
 def _metadata(path: Path, written: int) -> dict[str, ImageV2 | str]:
     """By name; a line of text for an image that cannot be read, so that it is an error where it is asked for."""
-    meta = read_mat(path, "SUNRGBDMeta")["SUNRGBDMeta"]
-    wanted = ("sequenceName", "Rtilt", "groundtruth3DBB")
-    if not set(wanted) <= set(meta.dtype.names or ()):
-        raise ValueError(f"{path}: SUNRGBDMeta must have the fields {', '.join(wanted)}, got {meta.dtype.names}")
+    meta = read_mat(path, "SUNRGBDMeta", fields={*_OF_IMAGE, "classname", *_PLACE})["SUNRGBDMeta"]
+    if not set(_OF_IMAGE) <= set(meta.dtype.names or ()):
+        raise ValueError(f"{path}: SUNRGBDMeta must have the fields {', '.join(_OF_IMAGE)}, got {meta.dtype.names}")
     images: dict[str, ImageV2 | str] = {}
     for record in meta.ravel():
         with named_errors(path, "sequenceName of SUNRGBDMeta"):
@@ -68,9 +71,7 @@ def _metadata(path: Path, written: int) -> dict[str, ImageV2 | str]:
         try:
             tilt, objects = _numbers(record["Rtilt"], "Rtilt", 9).reshape(3, 3), record["groundtruth3DBB"].ravel()
             names = tuple(str(one["classname"].item()) for one in objects)
-            parts = [
-                [_numbers(one[part], part, 3) for part in ("centroid", "coeffs", "orientation")] for one in objects
-            ]
+            parts = [[_numbers(one[part], part, 3) for part in _PLACE] for one in objects]
             images[name] = ImageV2(tilt, names, boxes_of(*np.array(parts).reshape(-1, 3, 3).transpose(1, 0, 2)))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             images[name] = f"fields of boxes and their numbers were wanted ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,7 @@ class SUNRGBDVoteNet(SceneDataset):
     """
 
     TITLE: ClassVar[str] = "SUN RGB-D as VoteNet has it"
+    SPLITS: ClassVar[Mapping[str, str | None]] = {"fit": "train", "validate": "val", "test": "val"}
 
     labels: str = "v1"
     box_classes: tuple[str, ...] = BOX_CLASSES
@@ -86,7 +88,11 @@ class SUNRGBDVoteNet(SceneDataset):
         ):
             object.__setattr__(self, name, value)
 
-    def open(self, name: str) -> Scene:
+    @staticmethod
+    def is_in(names: set[str]) -> bool:
+        return "sunrgbd_trainval" in names or {"depth", "calib"} <= names
+
+    def _open(self, name: str) -> Scene:
         labels = self.root / _LABELS[self.labels]
         return Scene(
             name,
@@ -100,10 +106,9 @@ def _numbered(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the split is read from there, there is no such file")
     lines = path.read_text(errors="replace").split()
-    if not all(line.isdecimal() and len(line) < 10 for line in lines):
-        raise ValueError(
-            f"{path}: a number per line was wanted, got {next(x for x in lines if not x.isdecimal())[:40]!r}"
-        )
+    for line in lines:
+        if not (line.isdecimal() and len(line) < 10):
+            raise ValueError(f"{path}: a number per line, of up to 9 digits, was wanted, got {line[:40]!r}")
     return [f"{int(line):06d}" for line in lines]
 
 

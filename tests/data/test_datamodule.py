@@ -7,9 +7,10 @@ pytest.importorskip("lightning", reason="the extra train is not installed")
 
 from lightning.pytorch import LightningModule, Trainer
 
-from pyproj2d3d.data import PosedFolders, write_room
+from pyproj2d3d.data import PosedFolders, RoomOptions, SceneDataset, write_room
 from pyproj2d3d.data.datamodule import SceneDataModule
 from pyproj2d3d.data.samples import Batch
+from pyproj2d3d.data.synth.generate import generate
 from pyproj2d3d.data.transforms2d import RandomCrop, Resize
 from pyproj2d3d.data.transforms3d import Subset
 
@@ -29,9 +30,22 @@ def root(tmp_path_factory):
     return folder
 
 
+OWN = {"train_split": "train", "val_split": "val"}
+
+
+class Splits:
+    """Gives the dataset of a split, which posed folders have not."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def __call__(self, split):
+        return PosedFolders(self.root / (split or "train"))
+
+
 @pytest.fixture
 def splits(root):
-    return lambda split: PosedFolders(root / split)
+    return Splits(root)
 
 
 class Watcher(LightningModule):
@@ -73,6 +87,7 @@ def fitted(module, **keywords):
 def test_lightning_trains_on_frames(splits, workers, method):
     module = SceneDataModule(
         splits,
+        **OWN,
         batch_size=4,
         workers=workers,
         start_method=method,
@@ -93,7 +108,7 @@ def test_lightning_trains_on_frames(splits, workers, method):
 
 def test_lightning_trains_on_scenes_with_their_matches(splits):
     module = SceneDataModule(
-        splits, samples="scenes", views=2, match=True, point_transform=Subset(50), batch_size=3, workers=0
+        splits, **OWN, samples="scenes", views=2, match=True, point_transform=Subset(50), batch_size=3, workers=0
     )
     watcher = fitted(module, max_epochs=1)
     (batch,) = watcher.trained
@@ -105,12 +120,28 @@ def test_lightning_trains_on_scenes_with_their_matches(splits):
 
 
 def test_a_folder_is_opened_by_what_is_in_it(root):
-    module = SceneDataModule(str(root / "train"), train_split=None, workers=0)
+    module = SceneDataModule(str(root / "train"), val_split="val", workers=0)
     assert isinstance(module.dataset("fit"), PosedFolders)
     assert len(module.train_dataloader().dataset) == 6
     assert module.train_dataloader() is module.train_dataloader()
     with pytest.raises(ValueError, match="posed folders have no splits, got split='val'"):
         module.val_dataloader()
+
+
+@pytest.mark.parametrize("layout", ["scannet", "s3dis", "nyuv2", "sunrgbd"])
+def test_every_reader_has_a_split_for_each_stage(tmp_path, layout):
+    generate(
+        tmp_path / layout,
+        scenes=5,
+        layout=layout,
+        options=RoomOptions(frames=1, size=(24, 32), spacing=0.5),
+        processes=1,
+    )
+    module = SceneDataModule(tmp_path / layout, workers=0)
+    sizes = [len(getattr(module, f"{stage}_dataloader")().dataset) for stage in ("train", "val")]
+    assert sizes == [4, 1]
+    if layout != "scannet":  # whose test scenes have no labels, and which rooms have not
+        assert len(module.test_dataloader().dataset) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,6 +152,8 @@ def test_a_folder_is_opened_by_what_is_in_it(root):
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"workers": -1}, "workers must be at least 0, got -1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"match": True}, "views, match, points and transforms of points go with samples='scenes', got 'frames'"),
+        ({"samples": "scenes", "every": 2}, "every goes with samples='frames', got every=2 and 'scenes'"),
     ],
 )
 def test_what_a_data_module_cannot_be_is_named(splits, keywords, message):
@@ -128,8 +161,12 @@ def test_what_a_data_module_cannot_be_is_named(splits, keywords, message):
         SceneDataModule(splits, **keywords)
 
 
+class Nothing(SceneDataset):
+    is_in = _open = None
+
+
 def test_a_split_without_samples_is_named(splits):
-    module = SceneDataModule(splits, every=1)
-    module.data = lambda split: []
+    module = SceneDataModule(splits, train_split="train", every=1)
+    module.data = lambda split: Nothing(".")
     with pytest.raises(ValueError, match="split 'train' must have samples, got none"):
         module.train_dataloader()

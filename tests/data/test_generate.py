@@ -3,18 +3,20 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
 import pytest
 import torch
 
-from pyproj2d3d.data import S3DIS, SUNRGBD, NYUv2, RoomOptions, ScanNet, SynthRoom, open_dataset
+from pyproj2d3d.data import S3DIS, SUNRGBD, NYUv2, RoomOptions, ScanNet, SUNRGBDVoteNet, SynthRoom, open_dataset
 from pyproj2d3d.data.summary import summary_of
 from pyproj2d3d.data.synth.generate import WRITERS, generate
 
 TINY = RoomOptions(frames=2, size=(24, 32), spacing=0.3)
-READERS = {"scannet": ScanNet, "s3dis": S3DIS, "nyuv2": NYUv2, "sunrgbd": SUNRGBD}
+READERS = {"scannet": ScanNet, "s3dis": S3DIS, "nyuv2": NYUv2, "sunrgbd": SUNRGBD, "votenet": SUNRGBDVoteNet}
+OF_FRAMES = ("nyuv2", "sunrgbd", "votenet")  # where a scene is a frame
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,9 @@ def test_a_dataset_is_known_by_its_names_and_its_frames_can_be_read(made, layout
         frame = scene.frames[-1]
         assert frame.metres().median() > 0.3
         assert frame.color().float().std() > 1
+        if layout == "votenet":  # which has boxes, and no labels of pixels
+            assert scene.boxes.box.isfinite().all()
+            continue
         assert (frame.semantic() >= -1).all()
         assert (frame.semantic() < len(dataset.classes)).all()
         assert (frame.semantic() >= 0).float().mean() > 0.1
@@ -48,7 +53,7 @@ def test_a_dataset_is_known_by_its_names_and_its_frames_can_be_read(made, layout
 @pytest.mark.parametrize("layout", WRITERS)
 def test_every_fifth_room_is_in_the_other_split(made, layout):
     train, other = ("train", "test") if layout in ("nyuv2", "sunrgbd") else ("train", "val")
-    reader, per_room = READERS[layout], 2 if layout in ("nyuv2", "sunrgbd") else 1
+    reader, per_room = READERS[layout], 2 if layout in OF_FRAMES else 1
     held_out = reader(made / layout, other).names
     assert len(reader(made / layout, train)) == 4 * per_room
     assert len(held_out) == per_room
@@ -57,7 +62,8 @@ def test_every_fifth_room_is_in_the_other_split(made, layout):
 
 @pytest.mark.parametrize("layout", WRITERS)
 def test_a_second_time_and_with_two_processes_the_files_are_equal(made, layout, tmp_path):
-    generate(tmp_path / "again", scenes=5, seed=2, layout=layout, options=TINY, processes=2 if layout == "nyuv2" else 1)
+    processes = 2 if layout == "scannet" else 1  # how rooms are shared out is the same in all layouts
+    generate(tmp_path / "again", scenes=5, seed=2, layout=layout, options=TINY, processes=processes)
     assert digest(tmp_path / "again") == digest(made / layout)
 
 
@@ -85,30 +91,39 @@ def test_a_summary_says_what_there_is(made):
     assert not {"missing", "skipped", "broken"} & lines.keys()
 
 
-def test_a_summary_names_what_is_broken_and_goes_on(made, tmp_path):
-    import shutil
-
+@pytest.mark.parametrize("broken", ["scene0001_00.sens", "scene0001_00.txt"])
+def test_a_summary_names_what_is_broken_or_empty_and_goes_on(made, tmp_path, broken):
     root = shutil.copytree(made / "scannet", tmp_path / "scannet")
     (root / "scannetv2-labels.combined.tsv").unlink()
-    sens = root / "scans" / "scene0001_00" / "scene0001_00.sens"
-    sens.write_bytes(sens.read_bytes()[:-200])
+    (root / "scans" / "scene0003_00" / "scene0003_00.sens").unlink()
+    path = root / "scans" / "scene0001_00" / broken
+    path.write_bytes(b"no key" + path.read_bytes()[:-200])
     lines = summary_of(ScanNet(root))
-    assert [line for line in lines if line.startswith("frames")] == ["frames    8: 8 of 24x32 (depth, height x width)"]
-    assert any(line.startswith("missing") and "scannetv2-labels.combined.tsv" in line for line in lines)
-    (broken,) = (line for line in lines if line.startswith("broken"))
-    assert broken.startswith(f"broken    scene0001_00: {sens}: ")
+    assert [line for line in lines if line.startswith("frames")] == ["frames    6: 6 of 24x32 (depth, height x width)"]
+    missing = [line.removeprefix("missing").strip() for line in lines if line.startswith("missing")]
+    assert missing[0].startswith("scannetv2-labels.combined.tsv: ")
+    assert missing[1] == "frames of 1 scenes: scene0003_00"
+    (line,) = (line for line in lines if line.startswith("broken"))
+    assert line.startswith(f"broken    scene0001_00: {path}: ")
 
 
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"layout": "kitti"}, "layout must be one of scannet, s3dis, nyuv2, sunrgbd, got 'kitti'"),
+        ({"layout": "kitti"}, "layout must be one of scannet, s3dis, nyuv2, sunrgbd, votenet, got 'kitti'"),
         ({"scenes": 0}, "scenes must be from 1 to 1,000,000, got 0"),
         ({"seed": -1}, "seed must be from 0 to 10\\^9, got -1"),
         ({"processes": 0}, "processes must be at least 1, got 0"),
+        ({"layout": "s3dis", "scenes": 3342}, "scenes must be at most 3341, .*, got 3342"),
+        *(
+            ({"layout": layout, "options": RoomOptions(frames=0)}, "frames must be 1 or more, .*, got 0")
+            for layout in OF_FRAMES
+        ),
     ],
 )
-def test_what_cannot_be_written_is_named(tmp_path, keywords, message):
+def test_what_cannot_be_written_is_named(tmp_path, monkeypatch, keywords, message):
+    """Before a room is made."""
+    monkeypatch.setattr("pyproj2d3d.data.synth.generate.SynthRoom", None)
     with pytest.raises(ValueError, match=message):
         generate(tmp_path / "out", **({"scenes": 1} | keywords))
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pyproj2d3d import Camera, sample, visibility
-from pyproj2d3d.data import PosedFolders, write_room
+from pyproj2d3d.data import PosedFolders, Scene, SceneDataset, write_room
 from pyproj2d3d.data.points import Points
 from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, SeededSampler, collate
 from pyproj2d3d.data.sharing import stacked
@@ -233,7 +233,17 @@ def test_an_empty_cloud_has_its_place_in_a_batch():
     assert batch.sample_of_point.tolist() == [0, 0, 2, 2]
 
 
+def test_tensors_that_differ_are_not_stacked_in_a_worker_either(monkeypatch):
+    monkeypatch.setattr("pyproj2d3d.data.sharing.get_worker_info", lambda: "a worker")
+    assert stacked([torch.ones(2, 3), torch.zeros(2, 3)]).is_shared()
+    with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
+        stacked([torch.ones(2, 2), torch.ones(2, 3)])
+    assert torch.equal(stacked([torch.ones(1), torch.ones(1, dtype=torch.float64)]), torch.ones(2, 1).double())
+
+
 def test_what_samples_cannot_be_made_of_is_named(rooms, tmp_path):
+    with pytest.raises(TypeError, match="dataset must be a SceneDataset, as open_dataset gives it, got str"):
+        FrameSamples("rooms")
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         FrameSamples(rooms, every=0)
     with pytest.raises(ValueError, match="at must be 'depth' or 'color', got 'both'"):
@@ -249,3 +259,20 @@ def test_what_samples_cannot_be_made_of_is_named(rooms, tmp_path):
     write_room(tmp_path / "bare", frames=1, points=0, size=SIZE)
     with pytest.raises(ValueError, match="scene bare: must have points, its files have none"):
         SceneSamples(PosedFolders(tmp_path))[0]
+    without = Without(PosedFolders(tmp_path))
+    with pytest.raises(ValueError, match="scene bare: must have frames to be matched with, it has none"):
+        SceneSamples(without, views=2, match=True)[0]
+
+
+class Without(SceneDataset):
+    """The scenes of another dataset without their frames."""
+
+    def __init__(self, dataset):
+        object.__setattr__(self, "names", dataset.names)
+
+    @staticmethod
+    def is_in(names):
+        return False
+
+    def _open(self, name):
+        return Scene(name)

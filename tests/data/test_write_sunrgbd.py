@@ -1,4 +1,4 @@
-"""Do rooms come back from SUN RGB-D's layout: depth, labels, tilt and boxes, from all four sensors and both forms?"""
+"""Do rooms come back from SUN RGB-D's layout: depth, labels, tilt and boxes, from all four sensors?"""
 
 import json
 
@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pyproj2d3d import back_project, project
+from pyproj2d3d import back_project
 from pyproj2d3d.data.images import ENCODINGS, decoded_depth
 from pyproj2d3d.data.mat import cell_texts, read_mat
 from pyproj2d3d.data.sunrgbd import CLASSES, SENSORS, SUNRGBD
-from pyproj2d3d.data.sunrgbd_votenet import SUNRGBDVoteNet
 from pyproj2d3d.data.synth import RoomOptions, SynthRoom
 from pyproj2d3d.data.synth.write_sunrgbd import finish, write
 
@@ -29,7 +28,7 @@ def written(tmp_path_factory, rooms):
     root = tmp_path_factory.mktemp("sunrgbd")
     for number, room in enumerate(rooms):
         write(root, room, number)
-    finish(root, ROOMS, votenet=True)
+    finish(root, ROOMS)
     return root
 
 
@@ -105,7 +104,6 @@ def test_without_noise_and_holes_depth_is_exact_to_the_millimetre(tmp_path):
     )
     assert frame.depth().long().equal(torch.from_numpy(np.floor(1000 * seen.depth + 0.5).astype(np.int64)))
     assert SUNRGBD(tmp_path, depth="bfx")[0].frames[0].depth().equal(frame.depth())
-    assert not (tmp_path / "sunrgbd_trainval").exists()
 
 
 def test_files_hold_what_the_sensors_files_hold(written):
@@ -190,38 +188,10 @@ def test_the_points_of_an_object_are_in_its_box(images):
     assert checked > 100
 
 
-def test_votenets_form_is_the_filled_image_as_points(written):
-    """The same image in both forms: world, cloud, boxes, colours."""
-    raw = SUNRGBD(written, depth="bfx")
-    order = SUNRGBD(written, "test").names + SUNRGBD(written, "train").names
-    votenet = SUNRGBDVoteNet(written, labels="v2")
-    assert len(votenet) == len(order) == 10
-    assert SUNRGBDVoteNet(written, "val").names == ("000001", "000002")
-    assert SUNRGBDVoteNet(written, "train").names == tuple(f"{i:06d}" for i in range(3, 11))
-    for name, number in zip(order, votenet.names, strict=True):
-        a, b = raw[name], votenet[number]
-        ours, theirs = a.frames[0], b.frames[0]
-        assert (ours.camera.world_from_camera - theirs.camera.world_from_camera).abs().max() < 1e-5
-        assert (ours.camera.intrinsics - theirs.camera.intrinsics).abs().max() < 1e-2
-        metres = ours.metres().clamp(max=8)
-        assert (metres - theirs.metres()).abs().max() < 1e-4
-        assert ours.color().equal(theirs.color())
-        cloud = back_project(metres[None].double(), ours.camera)
-        height, width = ours.camera.size
-        down_the_columns = torch.arange(height * width).reshape(height, width).T.ravel()
-        assert (cloud.points[down_the_columns] - b.points).abs().max() < 1e-5
-        assert b.cloud.colors.equal(ours.color().transpose(0, 1).reshape(-1, 3))
-        pixel = project(b.points.double(), theirs.camera)[0, :, :2]
-        assert (pixel - pixel.round()).abs().max() < 0.01
-        assert a.boxes.label.equal(b.boxes.label)
-        assert torch.allclose(a.boxes.box, b.boxes.box, atol=1e-5)
-        assert SUNRGBDVoteNet(written)[number].boxes.box.equal(b.boxes.box)
-
-
 def test_two_writes_give_equal_bytes(written, rooms, tmp_path):
     for number in reversed(range(ROOMS)):
         write(tmp_path, rooms[number], number)
-    finish(tmp_path, ROOMS, votenet=True)
+    finish(tmp_path, ROOMS)
     files = sorted(path.relative_to(written) for path in written.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert [f for f in files if (written / f).read_bytes() != (tmp_path / f).read_bytes()] == []
@@ -236,6 +206,6 @@ def test_a_single_room_is_all_in_the_train_split(tmp_path):
 
 
 def test_a_room_without_frames_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="room 3 must have a frame"):
+    with pytest.raises(ValueError, match="frames must be 1 or more, .*, got 0"):
         write(tmp_path, SynthRoom(1, RoomOptions(frames=0)), 3)
     assert not list(tmp_path.iterdir())

@@ -10,11 +10,14 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from . import write_nyuv2, write_s3dis, write_scannet, write_sunrgbd
+from . import write_nyuv2, write_s3dis, write_scannet, write_sunrgbd, write_votenet
 from .options import RoomOptions
 from .room import SynthRoom
 
-WRITERS = {"scannet": write_scannet, "s3dis": write_s3dis, "nyuv2": write_nyuv2, "sunrgbd": write_sunrgbd}
+WRITERS = {
+    **{"scannet": write_scannet, "s3dis": write_s3dis, "nyuv2": write_nyuv2},
+    **{"sunrgbd": write_sunrgbd, "votenet": write_votenet},
+}
 
 
 def generate(
@@ -29,22 +32,23 @@ def generate(
     """Synthetic rooms in the layout of a dataset, to be read by that dataset's reader.
 
     Room i of seed s is ``SynthRoom(1_000_000 * s + i, options)``: the first rooms of a longer dataset are those of a
-    shorter one. Every fifth room is in the validation split, or in
-    that for tests where a dataset has no other. The files are written beside ``out`` and moved there at
-    the end: what is there is whole. One seed gives equal files on one machine with one set of library versions, for
-    any number of processes, and equal labels, depth and poses everywhere.
+    shorter one. Every fifth room is in the validation split, or in that for tests where a dataset has no other. The
+    files are written beside ``out`` and moved there at the end: what is there is whole. One seed gives equal files on
+    one machine with one set of library versions, for any number of processes, and equal labels, depth and poses
+    everywhere.
 
     Args:
         out: the folder; must be empty or not there yet.
         scenes: how many rooms.
         seed: of the dataset.
-        layout: "scannet", "s3dis", "nyuv2" or "sunrgbd".
+        layout: "scannet", "s3dis", "nyuv2", "sunrgbd", or "votenet", the form that VoteNet gives to SUN RGB-D.
         options: of all rooms.
-        processes: that write rooms at the same time; None: one per core. They are spawned: a script that calls this
-            needs the usual ``if __name__ == "__main__":``.
+        processes: that write rooms at the same time; None: one per core that may be used. They are spawned: a script
+            that calls this needs the usual ``if __name__ == "__main__":``.
 
     Raises:
-        ValueError: a layout that is none of these, fewer scenes or processes than 1, a seed beyond 0 to 10^9.
+        ValueError: a layout that is none of these, fewer scenes or processes than 1, a seed beyond 0 to 10^9, more
+            scenes than the layout has names or colours for, or no frames where its scenes are frames.
         FileExistsError: the folder is not empty.
     """
     from tqdm import tqdm
@@ -58,13 +62,14 @@ def generate(
         raise ValueError(f"seed must be from 0 to 10^9, got {seed}")
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
+    WRITERS[layout].check(scenes, options)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: must be an empty folder or not there yet, so that two datasets do not mix")
     partial_out = out.resolve().with_name(f".{out.resolve().name}.{os.getpid()}.partial")
     partial_out.mkdir(parents=True)
     try:
         one = partial(_write, partial_out, layout, 1_000_000 * seed, options)
-        for _ in tqdm(_each(one, scenes, processes or os.cpu_count() or 1), "rooms", total=scenes, disable=None):
+        for _ in tqdm(_each(one, scenes, processes or _cores()), "rooms", total=scenes, disable=None):
             pass
         WRITERS[layout].finish(partial_out, scenes)
         if out.exists():
@@ -86,6 +91,10 @@ def _each(write, scenes: int, processes: int) -> Iterator[None]:  # type: ignore
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_thread() -> None:

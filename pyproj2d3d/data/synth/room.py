@@ -12,7 +12,7 @@ from .options import RoomOptions
 from .parts import Parts
 from .path import walk
 from .sensor import measured_depth
-from .trace import surface, trace
+from .trace import Hits, surface, trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,27 +87,38 @@ class SynthRoom:
         """
         from .paint import paint
 
-        one = camera[view].to("cpu")
-        intrinsics, pose = (
-            one.intrinsics[0].detach().double().numpy(),
-            one.world_from_camera[0].detach().double().numpy(),
-        )
-        hits = trace(self.parts, self.extent, intrinsics, pose, one.size)
+        hits, material, intrinsics, pose = self._traced(camera, view)
         points = lifted(hits.z, intrinsics, pose)
         part = hits.part.reshape(-1)
         local, normals, object = surface(self.parts, self.extent, points, part)
         footprint = (hits.z / abs(intrinsics[0, 0])).reshape(-1)  # of a pixel, metres
         color = paint(self, points, part, local, normals, footprint)
-        material = np.append(self.parts.material, 0)[hits.part]  # the shell comes last
-        return Images(hits.z, color.reshape(*one.size, 3), object.reshape(one.size), material)
+        return Images(hits.z, color.reshape(*camera.size, 3), object.reshape(camera.size), material)
 
     def measured(self, images: Images, camera: Camera, view: int) -> np.ndarray:
         """(H, W) uint16 millimetres: what a sensor makes of one rendered view; 0 where it has no reading.
 
         With ``options.noise`` and ``options.holes`` off the exact depth, rounded.
         """
-        intrinsics, seed = camera.intrinsics[view].detach().double().cpu().numpy(), self.seed * len(camera) + view
-        return measured_depth(images.depth, images.material, intrinsics, seed, self.options)
+        intrinsics = camera.intrinsics[view].detach().double().cpu().numpy()
+        return self._measured(images.depth, images.material, intrinsics, len(camera), view)
+
+    def measured_view(self, camera: Camera, view: int) -> np.ndarray:
+        """The same of a view that is not rendered, which costs less: nothing is painted."""
+        hits, material, intrinsics, _ = self._traced(camera, view)
+        return self._measured(hits.z, material, intrinsics, len(camera), view)
+
+    def _traced(self, camera: Camera, view: int) -> tuple[Hits, np.ndarray, np.ndarray, np.ndarray]:
+        """What the pixels hit, its material (H, W), intrinsics (3, 3) and ``world_from_camera`` (4, 4)."""
+        one = camera[view].to("cpu")
+        intrinsics, pose = (of[0].detach().double().numpy() for of in (one.intrinsics, one.world_from_camera))
+        hits = trace(self.parts, self.extent, intrinsics, pose, one.size)
+        return hits, np.append(self.parts.material, 0)[hits.part], intrinsics, pose  # the shell comes last
+
+    def _measured(
+        self, depth: np.ndarray, material: np.ndarray, intrinsics: np.ndarray, views: int, view: int
+    ) -> np.ndarray:
+        return measured_depth(depth, material, intrinsics, self.seed * views + view, self.options)
 
     def mesh(self) -> Mesh:
         """The surfaces that can be seen, with a vertex about every ``options.spacing`` metres."""

@@ -12,6 +12,8 @@ from ...camera import Camera
 from ..mat import create_mat73, write_mat, write_texts73
 from ..nyu40 import NYU40
 from ..nyuv2 import MAPPING, MAT, NYU13, NYU13_OF_NYU40, SPLITS, camera_of
+from .files import matlab_cell, number_within
+from .options import RoomOptions
 from .room import SynthRoom
 from .split import is_validation
 
@@ -23,6 +25,12 @@ _ARRAYS = {
     "labels": (np.uint16, False),
     "rawDepths": (np.float32, False),
 }
+
+
+def check(scenes: int, options: RoomOptions) -> None:
+    """Raises ValueError where so many rooms, or such ones, cannot be written; before any is made."""
+    if not options.frames:
+        raise ValueError(f"frames must be 1 or more, a scene of NYU Depth v2 is one, got {options.frames}")
 
 
 def write(root: Path, room: SynthRoom, number: int) -> None:
@@ -38,7 +46,7 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
     """
     categories = sorted(set(room.categories))
     label = np.array([categories.index(category) + 1 for category in room.categories])
-    instance = np.array([room.categories[:i].count(category) + 1 for i, category in enumerate(room.categories)])
+    instance = number_within(room.categories)
     if instance.max() > 255:
         raise ValueError(f"{root}: room {number} must have at most 255 objects of a category, got {instance.max()}")
     poses, size = room.camera().world_from_camera, room.options.size
@@ -100,9 +108,11 @@ def finish(root: Path, scenes: int) -> None:
     numbers = np.arange(1.0, len(test) + 1)[:, None]  # (N, 1) float64, as MATLAB has them
     write_mat(root / SPLITS, {"trainNdxs": numbers[~test], "testNdxs": numbers[test]})
     mapping = np.array([[nyu40[name] for name in names]], dtype=np.float64)
-    write_mat(root / MAPPING, {"className": _cell(NYU40), "mapClass": mapping, "allClassName": _cell(names)})
+    write_mat(
+        root / MAPPING, {"className": matlab_cell(NYU40), "mapClass": mapping, "allClassName": matlab_cell(names)}
+    )
     of_40 = np.array([NYU13_OF_NYU40], dtype=np.float64)
-    write_mat(root / "class13Mapping.mat", {"classMapping13": {"labels13": of_40, "classNames": _cell(NYU13)}})
+    write_mat(root / "class13Mapping.mat", {"classMapping13": {"labels13": of_40, "classNames": matlab_cell(NYU13)}})
 
 
 def _part(root: Path, number: int) -> Path:
@@ -128,9 +138,3 @@ def _copy(source: Any, view: int, target: Any, row: int) -> None:
 
 def _metres(millimetres: np.ndarray) -> np.ndarray:
     return millimetres.astype(np.float32) / np.float32(1000)
-
-
-def _cell(texts: list[str] | tuple[str, ...]) -> np.ndarray:
-    cell = np.empty((1, len(texts)), dtype=object)
-    cell[0] = texts
-    return cell

@@ -12,6 +12,8 @@ import numpy as np
 from ...camera import Camera
 from ..s3dis import IMAGES, TEST_AREA
 from ..stanford2d3ds import CLASSES, area_folders, labels_file
+from .files import number_within, write_image
+from .options import RoomOptions
 from .room import Images, SynthRoom
 from .split import is_validation
 
@@ -42,6 +44,14 @@ def room_name(number: int, scene_type: str) -> tuple[int, str]:
     return area, f"{ROOM_TYPES.get(scene_type, 'office')}_{place + 1}"
 
 
+def check(scenes: int, options: RoomOptions) -> None:
+    """Raises ValueError where so many rooms, or such ones, cannot be written; before any is made."""
+    if scenes > MAX_ROOMS:
+        raise ValueError(
+            f"scenes must be at most {MAX_ROOMS}, there is no more room in 2D-3D-S's colours, got {scenes}"
+        )
+
+
 def write(out: Path, room: SynthRoom, number: int) -> None:
     """A room as ``Area_N/TYPE_M/``, as in Stanford3dDataset_v1.2, and its views below ``2D-3D-S/area_N/data/``.
 
@@ -52,8 +62,7 @@ def write(out: Path, room: SynthRoom, number: int) -> None:
     Raises:
         ValueError: there are more rooms, or more objects in the room, than indices.
     """
-    if number >= MAX_ROOMS:
-        raise ValueError(f"number must be below {MAX_ROOMS}, there is no more room in 2D-3D-S's colours, got {number}")
+    check(number + 1, room.options)
     area, name = room_name(number, room.scene_type)
     place = _write_points(out / f"Area_{area}" / name, room)
     index = np.where(place < 0, 0, 1 + BLOCK * number + place)
@@ -90,12 +99,11 @@ def _write_points(folder: Path, room: SynthRoom) -> np.ndarray:
     (folder / f"{folder.name}.txt").write_bytes(b"".join(lines))
     vertices = np.argsort(mesh.object, kind="stable")  # of one object after the other
     ends = np.searchsorted(mesh.object[vertices], np.arange(len(room.nyu40) + 1))
+    with_points = np.flatnonzero(ends[1:] > ends[:-1]).tolist()
+    kinds = [CLASS_OF_NYU40.get(int(room.nyu40[i]), CLASSES[-1]) for i in with_points]
     files: dict[str, int] = {}
-    for i, nyu40 in enumerate(room.nyu40.tolist()):
-        if ends[i] == ends[i + 1]:
-            continue
-        kind = CLASS_OF_NYU40.get(nyu40, CLASSES[-1])
-        file = f"{kind}_{sum(other.startswith(f'{kind}_') for other in files) + 1}.txt"
+    for i, kind, number in zip(with_points, kinds, number_within(kinds), strict=True):
+        file = f"{kind}_{number}.txt"
         (annotations / file).write_bytes(b"".join(lines[v] for v in vertices[ends[i] : ends[i + 1]].tolist()))
         files[file] = i
     if len(files) > BLOCK:
@@ -108,8 +116,6 @@ def _write_points(folder: Path, room: SynthRoom) -> np.ndarray:
 
 def _write_views(data: Path, room: SynthRoom, area: int, name: str, index: np.ndarray) -> None:
     """The four images or files of each view. The cameras are called by room and view, so that they sort in order."""
-    from PIL import Image
-
     camera = room.camera()
     prefix = hashlib.md5(f"{area} {name}".encode(), usedforsecurity=False).hexdigest()[:24]
     for kind in ("rgb", "depth", "pose", "semantic"):
@@ -123,7 +129,7 @@ def _write_views(data: Path, room: SynthRoom, area: int, name: str, index: np.nd
         color = np.stack([labels >> 16, labels >> 8 & 255, labels & 255], axis=-1).astype(np.uint8)
         depth = _depth(room, seen, camera, view)
         for kind, pixels in (("rgb", seen.color), ("depth", depth), ("semantic", color)):
-            Image.fromarray(pixels).save(data / kind / f"{stem}_{kind}.png", compress_level=1)
+            write_image(data / kind / f"{stem}_{kind}.png", pixels)
         camera_json = _camera_json(intrinsics, pose, uuid, f"{name}_{area}")
         (data / "pose" / f"{stem}_pose.json").write_text(json.dumps(camera_json))
 

@@ -18,11 +18,11 @@ from ..nyu40 import NYU40
 from ..ply import write_mesh_ply
 from ..scannet_labels import LABEL_MAP
 from ..sens import write_sens
+from .files import number_within, write_image, write_matrix
 from .furniture_scenes import NYU40_OF_NAME
+from .options import RoomOptions
 from .room import SynthRoom
-from .sensor import measured_depth
 from .split import is_validation
-from .trace import trace
 
 # Of scannetv2-labels.combined.tsv: ScanNet's own id of each raw category that rooms have.
 SCANNET_IDS = {
@@ -56,13 +56,22 @@ _INTRINSICS = {
 }
 
 
+_MOST = 1_000_000
+
+
+def check(scenes: int, options: RoomOptions) -> None:
+    """Raises ValueError where so many rooms, or such ones, cannot be written; before any is made."""
+    if scenes > _MOST:
+        raise ValueError(f"scenes must be at most {_MOST:,}, scene names have six digits, got {scenes}")
+
+
 def scene_name(number: int) -> str:
     """Four digits and two, as ScanNet's names have them: the 10,000th room is another scan of the place of the first.
 
     Raises:
         ValueError: a million rooms or more.
     """
-    if not 0 <= number < 1_000_000:
+    if not 0 <= number < _MOST:
         raise ValueError(f"number must be from 0 to 999,999, scene names have six digits, got {number}")
     return f"scene{number % 10_000:04d}_{number // 10_000:02d}"
 
@@ -137,7 +146,7 @@ def write(root: Path, room: SynthRoom, number: int, *, frames: str = "sens") -> 
         matrix = np.eye(4)
         matrix[:3, :3] = of.intrinsics[0].numpy()
         (place / path).parent.mkdir(exist_ok=True)
-        _write_matrix(place / path, matrix)
+        write_matrix(place / path, matrix)
 
 
 def finish(root: Path, scenes: int) -> None:
@@ -165,12 +174,9 @@ class _View:
 
 def _views(room: SynthRoom, number: int, camera: Camera, color_camera: Camera) -> Iterator[_View]:
     for i in range(len(camera)):
-        intrinsics, pose = camera.intrinsics[i].numpy(), camera.world_from_camera[i].numpy()
-        hits = trace(room.parts, room.extent, intrinsics, pose, camera.size)
-        material = np.append(room.parts.material, 0)[hits.part]
-        depth = measured_depth(hits.z, material, intrinsics, room.seed * len(camera) + i, room.options)
+        pose = world_from_camera(room, number, camera.world_from_camera[i].numpy())
         seen = room.render(color_camera, i)
-        yield _View(str(i), world_from_camera(room, number, pose), seen.color, depth, seen.object)
+        yield _View(str(i), pose, seen.color, room.measured_view(camera, i), seen.object)
 
 
 def _with_labels(
@@ -178,8 +184,8 @@ def _with_labels(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What goes into the recording; the label images are written on the way, as the released archives have them."""
     ids = np.array([SCANNET_IDS[name] for name in room.categories], np.uint16)
-    _write_image(label / f"{view.name}.png", ids[view.object])
-    _write_image(instance / f"{view.name}.png", (view.object + 1).astype(np.uint8))
+    write_image(label / f"{view.name}.png", ids[view.object])
+    write_image(instance / f"{view.name}.png", (view.object + 1).astype(np.uint8))
     return view.pose, view.color, view.depth
 
 
@@ -188,23 +194,18 @@ def _write_images(folder: Path, views: Iterator[_View], room: SynthRoom, kind: s
     label, instance = ("label", "instance") if subset else ("label-filt", "instance-filt")
     for name in ("color", "depth", "pose", label, instance):
         (folder / name).mkdir(parents=True)
-    counted = 1000 * room.nyu40 + _count_in_class(room.nyu40)
+    no_object = np.isin(room.nyu40, (1, 2, 22))  # walls, floors and ceilings
+    counted = 1000 * room.nyu40 + np.where(no_object, 0, number_within(room.nyu40.tolist()))
     for view in views:
         stem = f"{int(view.name):06d}" if subset else view.name
-        _write_image(folder / "color" / f"{stem}.jpg", view.color)
-        _write_image(folder / "depth" / f"{stem}.png", view.depth)
-        _write_matrix(folder / "pose" / f"{stem}.txt", view.pose)
+        write_image(folder / "color" / f"{stem}.jpg", view.color)
+        write_image(folder / "depth" / f"{stem}.png", view.depth)
+        write_matrix(folder / "pose" / f"{stem}.txt", view.pose)
         if subset:
-            _write_image(folder / label / f"{stem}.png", room.nyu40[view.object].astype(np.uint8))
-            _write_image(folder / instance / f"{stem}.png", counted[view.object].astype(np.uint16))
+            write_image(folder / label / f"{stem}.png", room.nyu40[view.object].astype(np.uint8))
+            write_image(folder / instance / f"{stem}.png", counted[view.object].astype(np.uint16))
         else:
             _with_labels(view, folder / label, folder / instance, room)
-
-
-def _count_in_class(classes: np.ndarray) -> np.ndarray:
-    """(O,) 1 for the first object of its class, 2 for the second; 0 for walls, floors and ceilings."""
-    count = np.array([(classes[: i + 1] == c).sum() for i, c in enumerate(classes)], np.int64)
-    return np.where(np.isin(classes, (1, 2, 22)), 0, count)
 
 
 def _write_mesh(folder: Path, name: str, room: SynthRoom, number: int) -> None:
@@ -265,17 +266,3 @@ def _worded(value: Any) -> str:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value))
-
-
-def _write_image(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    if path.suffix == ".jpg":
-        Image.fromarray(pixels).save(path, quality=90)
-    else:
-        Image.fromarray(pixels).save(path, compress_level=1)
-
-
-def _write_matrix(path: Path, matrix: np.ndarray) -> None:
-    """As text that reads back to the same bits."""
-    path.write_text("".join(" ".join(map(repr, row)) + "\n" for row in matrix.tolist()))

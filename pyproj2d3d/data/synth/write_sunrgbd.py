@@ -1,10 +1,9 @@
-"""How do rooms become SUN RGB-D? A folder per image of four sensors, the toolbox's metadata, and VoteNet's form."""
+"""How do rooms become SUN RGB-D? A folder per image of four sensors, and the toolbox's metadata."""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,25 @@ import numpy as np
 import torch
 
 from ...camera import Camera
-from ..images import ENCODINGS, decoded_depth, encoded_depth
+from ..images import ENCODINGS, encoded_depth
 from ..mat import create_mat73, write_mat
 from ..sunrgbd import CLASSES, SENSORS, UPRIGHT_FROM_CAMERA
+from .files import matlab_cell, number_within, write_image
+from .options import RoomOptions
 from .parts import CEILING, FLOOR, WALLS
 from .room import SynthRoom
 from .split import is_validation
 
 _SIZES = {"kv1": (427, 561), "kv2": (530, 730), "realsense": (531, 681), "xtion": (441, 591)}  # of the dataset
 _PRINCETON = "/n/fs/sun3d/data/SUNRGBD/"
-_FARTHEST = 8.0  # metres: read3dPoints cuts depth there
 _FROM_ONE = np.array([[0.0, 0, 1], [0, 0, 1], [0, 0, 0]])  # to intrinsics that count pixels from 1
 _LEAST = 1000  # an object is annotated where it fills one of so many pixels
+
+
+def check(scenes: int, options: RoomOptions) -> None:
+    """Raises ValueError where so many rooms, or such ones, cannot be written; before any is made."""
+    if not options.frames:
+        raise ValueError("frames must be 1 or more, a scene of SUN RGB-D is one, got 0")
 
 
 def write(root: Path, room: SynthRoom, number: int) -> None:
@@ -41,8 +47,7 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
     Raises:
         ValueError: a room without frames.
     """
-    if not room.options.frames:
-        raise ValueError(f"{root}: room {number} must have a frame, a scene of SUN RGB-D is one")
+    check(number + 1, room.options)
     sensor = SENSORS[number % len(SENSORS)]
     camera, matlab = _camera_of(room, sensor)
     class_of = np.where(room.nyu40 <= len(CLASSES), room.nyu40, 0)
@@ -62,9 +67,9 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
 
         for inner in ("image", "depth", "depth_bfx", "extrinsics", "annotation3Dfinal"):
             (place / inner).mkdir(parents=True)
-        _write_png(place / "depth" / f"{stem}.png", measured)
-        _write_png(place / "depth_bfx" / f"{stem}.png", np.where(measured == 0, exact, measured))
-        _write_jpg(place / "image" / f"{stem}.jpg", images.color)
+        for inner, depth in (("depth", measured), ("depth_bfx", np.where(measured == 0, exact, measured))):
+            write_image(place / inner / f"{stem}.png", encoded_depth(depth, ENCODINGS["sunrgbd"]))
+        write_image(place / "image" / f"{stem}.jpg", images.color, quality=95)
         _write_numbers(place / "extrinsics" / "20150101000000.txt", np.pad(stored, ((0, 0), (0, 1))))
         _write_numbers(place / "intrinsics.txt", matlab)
         (place / "scene.txt").write_text(room.scene_type.replace(" ", "_"))
@@ -79,7 +84,7 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
         kept += [names[o] for o in seen]
         boxes += [[*box, *_flat_box(images.object == o)] for o, box in zip(seen, upright, strict=True)]
     np.savez(
-        _part(root, number),
+        part_of(root, number),
         files=np.array(files),
         segmentation=np.array(segmentation, dtype=np.uint8),
         tilt=np.array(tilts),
@@ -90,14 +95,11 @@ def write(root: Path, room: SynthRoom, number: int) -> None:
     )
 
 
-def finish(root: Path, scenes: int, *, votenet: bool = False) -> None:
+def finish(root: Path, scenes: int) -> None:
     """``SUNRGBDMeta3DBB_v2.mat`` and, below ``SUNRGBDtoolbox/``, the split and the 37 classes of all images.
 
-    Every fifth room is in the test split. Images are in the toolbox's order: those of the test split come first. With
-    ``votenet`` the form of :class:`SUNRGBDVoteNet` is written too, into ``sunrgbd_trainval/``; both versions of its
-    labels are equal.
+    Every fifth room is in the test split. Images are in the toolbox's order: those of the test split come first.
     """
-
     numbers = sorted(range(scenes), key=lambda number: not is_validation(number))
     records: list[dict[str, Any]] = []
     rows: list[Any] = []
@@ -107,20 +109,18 @@ def finish(root: Path, scenes: int, *, votenet: bool = False) -> None:
     (toolbox / "traintestSUNRGBD").mkdir()
     with create_mat73(toolbox / "Metadata" / "SUNRGBD2Dseg.mat") as file:
         for number in numbers:
-            with np.load(_part(root, number), allow_pickle=False) as part:
-                records += _records(part)
+            with np.load(part_of(root, number), allow_pickle=False) as part:
+                records += records_of(part)
                 tests += is_validation(number) * len(part["files"])
                 rows += [_segmentation_row(file, image, len(rows) + i) for i, image in enumerate(part["segmentation"])]
         _write_struct73(file, rows)
     for number in numbers:
-        _part(root, number).unlink()
-    write_mat(toolbox / "Metadata" / "seg37list.mat", {"seg37list": _cell(list(CLASSES))})
+        part_of(root, number).unlink()
+    write_mat(toolbox / "Metadata" / "seg37list.mat", {"seg37list": matlab_cell(CLASSES)})
     paths = [_PRINCETON + record["folder"] for record in records]
-    split = {"alltest": _cell(paths[:tests]), "alltrain": _cell(paths[tests:])}
+    split = {"alltest": matlab_cell(paths[:tests]), "alltrain": matlab_cell(paths[tests:])}
     write_mat(toolbox / "traintestSUNRGBD" / "allsplit.mat", split)
     write_mat(root / "SUNRGBDMeta3DBB_v2.mat", {"SUNRGBDMeta": _struct([_meta_of(record) for record in records])})
-    if votenet:
-        _write_votenet(root, records, tests)
 
 
 def _camera_of(room: SynthRoom, sensor: str) -> tuple[Camera, np.ndarray]:
@@ -141,18 +141,6 @@ def _place_of(sensor: str, number: int, view: int) -> tuple[str, str]:
     if sensor == "realsense":
         return f"realsense/lg/2014_10_21-18_15_06-{number:06d}{view:04d}", f"{view:07d}"
     return f"xtion/sun3ddata/room_{number:06d}/scan_1/{view:06d}", f"{view:07d}-000000000000"
-
-
-def _write_png(path: Path, millimetres: np.ndarray) -> None:
-    from PIL import Image
-
-    Image.fromarray(encoded_depth(millimetres, ENCODINGS["sunrgbd"])).save(path)
-
-
-def _write_jpg(path: Path, color: np.ndarray) -> None:
-    from PIL import Image
-
-    Image.fromarray(color).save(path, quality=95)
 
 
 def _write_numbers(path: Path, rows: np.ndarray) -> None:
@@ -199,23 +187,23 @@ def _annotated(name: str, box: list[float]) -> dict[str, Any]:
 
 def _seg_of(room: SynthRoom, objects: np.ndarray, sensor: str) -> dict[str, Any]:
     if sensor != "kv1":
-        names = _cell(list(room.categories))
+        names = matlab_cell(room.categories)
         return {"names": names.T if sensor == "realsense" else names, "seglabel": (objects + 1).astype(np.uint16)}
     categories = sorted(set(room.categories))
     label = np.array([categories.index(category) + 1 for category in room.categories])
-    number = np.array([room.categories[:i].count(category) + 1 for i, category in enumerate(room.categories)])
+    number = number_within(room.categories)
     return {
-        "names": _cell(categories).T,
+        "names": matlab_cell(categories).T,
         "seglabel": label[objects].astype(np.uint16),
         "seginstances": number[objects].astype(np.uint16),
     }
 
 
-def _part(root: Path, number: int) -> Path:
+def part_of(root: Path, number: int) -> Path:
     return root / f".room_{number:06d}.npz"
 
 
-def _records(part: Any) -> list[dict[str, Any]]:
+def records_of(part: Any) -> list[dict[str, Any]]:
     """What a room's file says of each image."""
     first = np.concatenate([[0], np.cumsum(part["count"])])
     name, box, tilt, intrinsics = part["name"], part["box"], part["tilt"], part["intrinsics"]
@@ -279,12 +267,6 @@ def _struct(records: list[dict[str, Any]]) -> np.ndarray:
     return array
 
 
-def _cell(texts: list[str]) -> np.ndarray:
-    cell = np.empty((1, len(texts)), dtype=object)
-    cell[0] = texts
-    return cell
-
-
 def _segmentation_row(file: Any, image: np.ndarray, row: int) -> Any:
     one = file.require_group("#refs#").create_dataset(
         f"row{row}", data=image.T, compression="gzip", compression_opts=3, track_times=False
@@ -302,36 +284,3 @@ def _write_struct73(file: Any, rows: list[Any]) -> None:
     references = np.empty((len(rows), 1), dtype=h5py.ref_dtype)
     references[:, 0] = rows
     group.create_dataset("seglabel", data=references, dtype=h5py.ref_dtype, track_times=False)
-
-
-def _write_votenet(root: Path, records: list[dict[str, Any]], tests: int) -> None:
-    """As ``extract_rgbd_data_v2.m`` and ``extract_split.m`` do: images are numbered from 1 in the toolbox's order."""
-    from PIL import Image
-
-    out = root / "sunrgbd_trainval"
-    for inner in ("depth", "image", "calib", "label", "label_v1"):
-        (out / inner).mkdir(parents=True)
-    for i, record in enumerate(records, start=1):
-        place, stem = root / record["folder"], record["stem"]
-        shutil.copyfile(place / "image" / f"{stem}.jpg", out / "image" / f"{i:06d}.jpg")
-        color = np.array(Image.open(out / "image" / f"{i:06d}.jpg"))
-        stored = np.array(Image.open(place / "depth_bfx" / f"{stem}.png"), dtype=np.uint16)
-        z = np.minimum(decoded_depth(stored, ENCODINGS["sunrgbd"]) / 1000, _FARTHEST).T.ravel()  # down the columns
-        column, row = (axis.ravel() + 1 for axis in np.indices(stored.T.shape))
-        (fx, _, cx), (_, fy, cy) = record["intrinsics"][:2]
-        points = np.stack([(column - cx) * z / fx, z, -(row - cy) * z / fy], axis=1) @ record["tilt"].T
-        points = np.concatenate([points, color.transpose(1, 0, 2).reshape(-1, 3) / 255], axis=1)[z > 0]
-        write_mat(out / "depth" / f"{i:06d}.mat", {"instance": points.astype(np.float32)})
-        calib = "".join(
-            " ".join(f"{value:.5g}" for value in matrix.T.ravel()) + "\n"
-            for matrix in (record["tilt"], record["intrinsics"])
-        )
-        (out / "calib" / f"{i:06d}.txt").write_text(calib)
-        labels = ""
-        for name, box in zip(record["names"], record["boxes"], strict=True):
-            numbers = (*box["centroid"][0], *box["coeffs"][0], *box["orientation"][0, :2])
-            labels += " ".join([name, *(f"{v:.0f}" for v in box["flat"]), *(f"{v:.6f}" for v in numbers)]) + "\n"
-        for folder in ("label", "label_v1"):
-            (out / folder / f"{i:06d}.txt").write_text(labels)
-    for split, images in (("val", range(1, tests + 1)), ("train", range(tests + 1, len(records) + 1))):
-        (out / f"{split}_data_idx.txt").write_text("".join(f"{i}\n" for i in images))
