@@ -71,10 +71,17 @@ def _add_synth(synth: argparse.ArgumentParser) -> None:
     synth.add_argument("out", type=Path, metavar="OUT", help="the folder; must be empty or not there yet")
     synth.add_argument("--scenes", type=int, default=10, metavar="N", help="how many rooms (default: 10)")
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="one seed, one dataset (default: 0)")
-    synth.add_argument("--layout", default="scannet", help="scannet, s3dis, nyuv2, sunrgbd or votenet (default: scannet)")
+    synth.add_argument(
+        "--layout", default="scannet", help="scannet, s3dis, nyuv2, sunrgbd or votenet (default: scannet)"
+    )
     synth.add_argument("--frames", type=int, default=24, metavar="F", help="of each room (default: 24)")
     synth.add_argument(
-        "--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="of depth (default: 240 320)"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(240, 320),
+        metavar=("H", "W"),
+        help="of depth (default: 240 320); by the sensors' sizes in sunrgbd",
     )
     synth.add_argument("--style", default="home", help="home, or studio: another palette, light and field of view")
     synth.add_argument("--cues", default="both", help="what tells classes apart: both, geometry or appearance")

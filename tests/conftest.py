@@ -1,6 +1,8 @@
 """On which devices and in which dtypes do the tests run?"""
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,18 @@ def set_threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Where a file or folder of real recordings is, by its name; without it the test is skipped, and says why."""
+    root = os.environ.get("PYPROJ2D3D_REAL_DATA")
+
+    def place(name: str) -> Path:
+        if not root:
+            pytest.skip("PYPROJ2D3D_REAL_DATA is not set: no real recordings")
+        if not (Path(root) / name).exists():
+            pytest.skip(f"{name} is not below PYPROJ2D3D_REAL_DATA")
+        return Path(root) / name
+
+    return place

@@ -1,6 +1,5 @@
 """Does the demo say of a folder what the operations say, and does it say so when a folder is unusable?"""
 
-import os
 import re
 from pathlib import Path
 
@@ -250,9 +249,8 @@ def test_folders_that_cannot_be_used_are_named(tmp_path, room):
         demo(room, tmp_path / "taken")
 
 
-@pytest.mark.skipif("PYPROJ2D3D_REAL_DATA" not in os.environ, reason="PYPROJ2D3D_REAL_DATA is not set")
-def test_real_frames_give_a_report_in_which_the_filter_brings_colours_closer(tmp_path):
-    page = demo(Path(os.environ["PYPROJ2D3D_REAL_DATA"]) / "redkitchen_7scenes", tmp_path).read_text(encoding="utf-8")
+def test_real_frames_give_a_report_in_which_the_filter_brings_colours_closer(tmp_path, real_data):
+    page = demo(real_data("redkitchen_7scenes"), tmp_path).read_text(encoding="utf-8")
     rows = count_rows(page)[1:]
     assert len(rows) == 50
     for row in rows:

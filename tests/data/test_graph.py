@@ -2,8 +2,6 @@
 
 import doctest
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from pyproj2d3d import superpoints
 from pyproj2d3d.data import graph
 from pyproj2d3d.data.graph import knn_edges, mesh_edges, vertex_normals
 from pyproj2d3d.metrics import purity
-
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 
 
 def sheet(n: int, height: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,12 +217,9 @@ def test_a_step_in_a_floor_parts_it_in_three():
         assert len(found[part].unique()) == 1
 
 
-@pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
-def test_superpoints_of_a_real_scan_follow_its_objects():
+def test_superpoints_of_a_real_scan_follow_its_objects(real_data):
     """Without its faces, so with neighbours for edges and the plane through 16 of them for a normal."""
-    folder = Path(REAL_DATA) / "scannet_scene0000_00"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
+    folder = real_data("scannet_scene0000_00")
     from scipy.spatial import cKDTree
 
     points = torch.from_numpy(np.load(folder / "scene0000_00_vert_all.npy")[:, :3].copy())

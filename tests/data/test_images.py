@@ -1,8 +1,6 @@
 """Do stored bits become the right metres and the right classes, and is every image that is wrong named?"""
 
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,15 +23,8 @@ from pyproj2d3d.data.images import (
 )
 from pyproj2d3d.data.scene import metres_of
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 PLAIN = ("millimetres", "nyu", "tum", "2d3ds", "sunrgbd")
 EVERY = np.arange(65536, dtype=np.uint16)
-
-
-def real(name):
-    if not REAL_DATA or not (Path(REAL_DATA) / name).exists():
-        pytest.skip(f"{name} is not below PYPROJ2D3D_REAL_DATA")
-    return Path(REAL_DATA) / name
 
 
 def saved(path, pixels):
@@ -271,19 +262,19 @@ def test_changed_bytes_of_a_depth_image_are_errors_or_another_image(tmp_path):
 # Real images.
 
 
-def test_real_sun_rgbd_depth_is_of_a_room():
-    depth = DepthFile(next(real("sunrgbd_raw").rglob("depth/*.png")), ENCODINGS["sunrgbd"])()
+def test_real_sun_rgbd_depth_is_of_a_room(real_data):
+    depth = DepthFile(next(real_data("sunrgbd_raw").rglob("depth/*.png")), ENCODINGS["sunrgbd"])()
     seen = depth[depth > 0]
     assert [seen.min() / 1000, seen.max() / 1000] == pytest.approx([0.64, 3.78], abs=0.005)
 
 
-def test_real_nyu_depth_is_of_a_room_in_both_of_its_exports():
+def test_real_nyu_depth_is_of_a_room_in_both_of_its_exports(real_data):
     raw, filled = (
-        DepthFile(real("nyuv2_0001") / f"depth_{kind}_0.1mm.png", ENCODINGS["nyu"])() for kind in ("raw", "filled")
+        DepthFile(real_data("nyuv2_0001") / f"depth_{kind}_0.1mm.png", ENCODINGS["nyu"])() for kind in ("raw", "filled")
     )
     assert (filled > 0).all()
     assert (raw == 0).mean() == pytest.approx(0.239, abs=0.001)
     apart = np.abs(raw.astype(np.int64) - filled)[raw > 0]
     assert np.median(apart) < 20  # of 0.1 mm
-    sync = DepthFile(real("nyuv2_sync_basement") / "sync_depth_00000.png", ENCODINGS["millimetres"])()
+    sync = DepthFile(real_data("nyuv2_sync_basement") / "sync_depth_00000.png", ENCODINGS["millimetres"])()
     assert np.percentile(sync[sync > 0] / 1000, [5, 50, 95]) == pytest.approx([2.36, 3.26, 6.16], abs=0.01)

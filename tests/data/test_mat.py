@@ -1,7 +1,6 @@
 """Are .mat files read as MATLAB wrote them, and is whatever is wrong with one an error that names it?"""
 
 import io
-import os
 import pickle
 import re
 import struct
@@ -26,7 +25,6 @@ from pyproj2d3d.data.mat import (
     write_texts73,
 )
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 SCIPYS = Path(scipy.io.__file__).parent / "matlab" / "tests" / "data"  # files that MATLAB wrote, if scipy has its tests
 
 
@@ -157,9 +155,8 @@ def test_what_is_no_cell_of_texts_is_an_error(other):
         cell_texts(np.array(other) if isinstance(other, np.ndarray) else np.array(other, dtype=object))
 
 
-@pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set")
-def test_the_real_tables_of_nyu_are_read():
-    tables = Path(REAL_DATA) / "label_tables"
+def test_the_real_tables_of_nyu_are_read(real_data):
+    tables = real_data("label_tables")
     mapping = read_mat(tables / "nyu_classMapping40.mat")
     assert cell_texts(mapping["className"])[:3] == ("wall", "floor", "cabinet")
     assert mapping["mapClass"].shape == (1, 894)

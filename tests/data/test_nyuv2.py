@@ -1,10 +1,8 @@
 """Are the labelled images of NYU Depth v2 read as they are, one at a time, and is everything wrong with them named?"""
 
 import operator
-import os
 import pickle
 import re
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,7 +16,6 @@ from pyproj2d3d.data.mat import cell_texts, create_mat73, read_mat, write_mat, w
 from pyproj2d3d.data.nyu40 import NYU40
 from pyproj2d3d.data.nyuv2 import MAPPING, MAT, NYU13, NYU13_OF_NYU40, SPLITS, NYUv2, camera_of
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 N, H, W = 3, 4, 5
 NAMES = ("chair", "wall", "armchair", "ceiling")
 MAP_CLASS = [[5, 1, 5, 22]]  # of NAMES
@@ -398,14 +395,8 @@ def test_changed_and_cut_bytes_are_errors_or_other_values(root, tmp_path):
 # The real tables and a real image.
 
 
-def real(name):
-    if not REAL_DATA or not (Path(REAL_DATA) / name).exists():
-        pytest.skip(f"{name} is not below PYPROJ2D3D_REAL_DATA")
-    return Path(REAL_DATA) / name
-
-
-def test_the_classes_are_those_of_the_real_tables():
-    tables = real("label_tables")
+def test_the_classes_are_those_of_the_real_tables(real_data):
+    tables = real_data("label_tables")
     names = cell_texts(read_mat(tables / "nyu_classMapping40.mat", "className")["className"])
     assert tuple(name.replace("refridgerator", "refrigerator") for name in names) == NYU40
     of_13 = read_mat(tables / "nyu_class13Mapping.mat")["classMapping13"][0, 0]
@@ -414,10 +405,10 @@ def test_the_classes_are_those_of_the_real_tables():
 
 
 @pytest.fixture(scope="module")
-def real_image(tmp_path_factory):
+def real_image(tmp_path_factory, real_data):
     """The first labelled image, with the real mapping and split; colour is not at hand, and of each of the 13 classes
     one of the 894 stands for all."""
-    folder, tables, root = real("nyuv2_0001"), real("label_tables"), tmp_path_factory.mktemp("nyuv2")
+    folder, tables, root = real_data("nyuv2_0001"), real_data("label_tables"), tmp_path_factory.mktemp("nyuv2")
     for name, table in ((SPLITS, "nyu_splits.mat"), (MAPPING, "nyu_classMapping40.mat")):
         (root / name).write_bytes((tables / table).read_bytes())
     mapping = read_mat(root / MAPPING)
@@ -452,12 +443,12 @@ def test_a_real_image_comes_back_through_the_real_tables(real_image, depth):
         NYUv2(root, "test")
 
 
-def test_a_real_room_stands_upright_on_its_floor(real_image):
+def test_a_real_room_stands_upright_on_its_floor(real_image, real_data):
     """Heights along the real gravity: the order of a room, its height, and a floor that is flat to 6 cm."""
     root, _, _ = real_image
     frame = NYUv2(root, labels="nyu13")[0].frames[0]
     points = back_project(frame.depth()[None].double(), frame.camera).points
-    upright = torch.from_numpy(np.loadtxt(real("nyuv2_0001") / "gravity_rotation.txt"))
+    upright = torch.from_numpy(np.loadtxt(real_data("nyuv2_0001") / "gravity_rotation.txt"))
     down = (points @ upright.T)[:, 1]
     labels = frame.semantic().flatten()
     height = {name: -down[labels == NYU13.index(name)] for name in ("ceiling", "wall", "furniture", "chair", "floor")}

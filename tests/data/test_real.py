@@ -1,8 +1,6 @@
 """Do the conventions hold on real recordings? Needs the folder named by ``PYPROJ2D3D_REAL_DATA``."""
 
 import importlib.util
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +10,6 @@ from PIL import Image
 from pyproj2d3d import Camera, back_project, project, sample, scatter, visibility, voxelize, zbuffer
 from pyproj2d3d.data import read_posed_folder
 from pyproj2d3d.data.ply import read_ply
-
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
-pytestmark = pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
-
-
-def real(name):
-    folder = Path(REAL_DATA) / name
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
-    return folder
 
 
 def rounded(uvz, size):
@@ -40,11 +28,11 @@ def metres(frame, dtype):
     ("dtype", "millimetres"), [(torch.float64, 0.1), (torch.float32, 0.2)], ids=["float64", "float32"]
 )
 @pytest.mark.parametrize(("i", "j"), [(0, 1), (10, 12), (25, 26), (39, 44), (48, 47)])
-def test_a_kitchen_frame_seen_from_another_agrees_with_the_pose_check(i, j, dtype, millimetres):
-    spec = importlib.util.spec_from_file_location("check_pose_consistency", real("check_pose_consistency.py"))
+def test_a_kitchen_frame_seen_from_another_agrees_with_the_pose_check(i, j, dtype, millimetres, real_data):
+    spec = importlib.util.spec_from_file_location("check_pose_consistency", real_data("check_pose_consistency.py"))
     check = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(check)
-    folder = real("redkitchen_7scenes")
+    folder = real_data("redkitchen_7scenes")
     a, b = (check.load_sequence(str(folder))[n] for n in (i, j))
     wanted = check.compare(a["depth"](), a["K"], a["T"], b["depth"](), b["K"], b["T"])
 
@@ -67,9 +55,9 @@ def test_a_kitchen_frame_seen_from_another_agrees_with_the_pose_check(i, j, dtyp
 
 
 @pytest.fixture(scope="module")
-def kitchen():
+def kitchen(real_data):
     """All depth images (50, H, W) as stored, and their cameras."""
-    frames = read_posed_folder(real("redkitchen_7scenes")).frames
+    frames = read_posed_folder(real_data("redkitchen_7scenes")).frames
     return torch.stack([f.depth() for f in frames]), Camera.cat([f.camera for f in frames]).to(torch.float32)
 
 
@@ -79,9 +67,9 @@ def kitchen_cloud(kitchen):
 
 
 @pytest.fixture(scope="module")
-def fragment(kitchen):
+def fragment(kitchen, real_data):
     """(N, 3) in the world: the file has it in the camera frame of frame 0."""
-    vertices = read_ply(real("redkitchen_7scenes") / "fused_fragment_cam000000.ply")
+    vertices = read_ply(real_data("redkitchen_7scenes") / "fused_fragment_cam000000.ply")
     pose = kitchen[1].world_from_camera[0].double()
     in_camera = torch.from_numpy(np.stack([vertices[axis] for axis in "xyz"], axis=1)).double()
     return (in_camera @ pose[:3, :3].T + pose[:3, 3]).float()
@@ -153,10 +141,10 @@ def test_the_fused_fragment_covers_a_part_of_every_frame(kitchen, fragment):
     assert 0.39 < covered[1].mean() < 0.45
 
 
-def sun_rgbd(scan):
+def sun_rgbd(scan, real_data):
     """Points (N, 3), their colours (N, 3) as bytes, the image (H, W, 3), and its camera."""
     scipy_io = pytest.importorskip("scipy.io")
-    folder = real("sunrgbd_votenet")
+    folder = real_data("sunrgbd_votenet")
     points = scipy_io.loadmat(folder / "depth" / f"{scan}.mat")["instance"]  # x right, y forward, z up; rgb 0..1
     image = np.array(Image.open(folder / "image" / f"{scan}.jpg").convert("RGB"))
     tilt, intrinsics = (row.reshape(3, 3).T for row in np.loadtxt(folder / "calib" / f"{scan}.txt"))  # column by column
@@ -197,8 +185,8 @@ def test_sun_rgbd_points_keep_place_and_colour_through_a_depth_image_and_back(sc
 
 
 @pytest.mark.parametrize(("image", "correlation"), [("00000", 0.81), ("00011", 0.80), ("00102", 0.75)])
-def test_scannet_vertices_have_the_colours_of_the_images_they_project_into(image, correlation):
-    folder = real("scannet_scene0000_00")
+def test_scannet_vertices_have_the_colours_of_the_images_they_project_into(image, correlation, real_data):
+    folder = real_data("scannet_scene0000_00")
     vertices = np.load(folder / "scene0000_00_vert_all.npy").astype(np.float64)
     aligned = torch.from_numpy(vertices[:, :3].copy())
     undo = torch.from_numpy(np.linalg.inv(np.loadtxt(folder / "axis_align_matrix.txt")))

@@ -1,12 +1,10 @@
 """Are the rooms and images of S3DIS read as they lie on the disk, and is everything wrong with them named?"""
 
 import json
-import os
 import pickle
 import random
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -609,25 +607,13 @@ def test_every_cut_of_a_semantic_image_is_an_error_or_does_no_harm(root):
 
 # What is known of the dataset itself.
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
-needs_real_data = pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
+
+def test_the_classes_are_those_of_the_published_list(real_data):
+    assert real_data("label_tables/s3dis_class_names.txt").read_text().split() == list(CLASSES)
 
 
-def real(name):
-    path = Path(REAL_DATA or "") / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    return path
-
-
-@needs_real_data
-def test_the_classes_are_those_of_the_published_list():
-    assert real("label_tables/s3dis_class_names.txt").read_text().split() == list(CLASSES)
-
-
-@needs_real_data
-def test_all_rooms_of_the_published_list_are_found(tmp_path):
-    places = real("label_tables/s3dis_anno_paths.txt").read_text().split()
+def test_all_rooms_of_the_published_list_are_found(tmp_path, real_data):
+    places = real_data("label_tables/s3dis_anno_paths.txt").read_text().split()
     for place in places:
         (tmp_path / place).mkdir(parents=True)
     assert len(S3DIS(tmp_path)) == len(places) == 272
@@ -638,18 +624,16 @@ def test_all_rooms_of_the_published_list_are_found(tmp_path):
     assert len(kinds) == 11
 
 
-@needs_real_data
-def test_every_published_label_has_a_class():
-    semantic, instance = read_labels(real("label_tables/2d3ds_semantic_labels.json"))
+def test_every_published_label_has_a_class(real_data):
+    semantic, instance = read_labels(real_data("label_tables/2d3ds_semantic_labels.json"))
     assert len(semantic) == 9816 < MISSING_COLOR
     assert np.flatnonzero(semantic < 0).tolist() == [0]  # <UNK>
     assert np.bincount(semantic[1:]).tolist() == [385, 284, 1546, 159, 254, 168, 543, 455, 1363, 55, 584, 137, 3882]
     assert instance[[0, 1, 9815]].tolist() == [-1, 1, 9815]
 
 
-@needs_real_data
-def test_real_points_written_as_text_come_back_to_the_bit(tmp_path):
-    folder = real("mmdet3d_tiny/s3dis")
+def test_real_points_written_as_text_come_back_to_the_bit(tmp_path, real_data):
+    folder = real_data("mmdet3d_tiny/s3dis")
     points = np.fromfile(folder / "points" / "Area_1_office_2.bin", np.float32).reshape(-1, 6)
     semantic = np.fromfile(folder / "semantic_mask" / "Area_1_office_2.bin", np.int64)
     instance = np.fromfile(folder / "instance_mask" / "Area_1_office_2.bin", np.int64)

@@ -1,9 +1,7 @@
 """Do real recordings come back from files in ScanNet's layout? Needs the folder named by ``PYPROJ2D3D_REAL_DATA``."""
 
 import json
-import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,19 +14,9 @@ from pyproj2d3d.data.ply import write_mesh_ply
 from pyproj2d3d.data.scannet_labels import LABEL_MAP, read_label_map
 from pyproj2d3d.data.sens import write_sens
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
-pytestmark = pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
 
-
-def real(name):
-    folder = Path(REAL_DATA) / name
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
-    return folder
-
-
-def test_scannets_own_label_map_is_read():
-    table = read_label_map(real(f"label_tables/{LABEL_MAP}"))
+def test_scannets_own_label_map_is_read(real_data):
+    table = read_label_map(real_data(f"label_tables/{LABEL_MAP}"))
     assert len(table.of_name) == 607
     assert (table.of_name["wall"], table.of_name["office chair"], table.of_name["furnace"]) == (1, 5, 39)
     assert (table.of_id > 0).sum() == 549
@@ -36,9 +24,9 @@ def test_scannets_own_label_map_is_read():
     assert (table.of_name["pipe"], table.of_name["pipes"], table.of_id[107]) == (40, 38, 38)  # id 107 is both
 
 
-def test_scannets_own_splits_have_their_scenes(tmp_path):
+def test_scannets_own_splits_have_their_scenes(tmp_path, real_data):
     for split, count in (("train", 1201), ("val", 312), ("test", 100)):
-        listed = real(f"label_tables/scannetv2_{split}.txt")
+        listed = real_data(f"label_tables/scannetv2_{split}.txt")
         for name in listed.read_text().split():
             (tmp_path / ("scans_test" if split == "test" else "scans") / name).mkdir(parents=True)
         shutil.copy(listed, tmp_path)
@@ -48,12 +36,12 @@ def test_scannets_own_splits_have_their_scenes(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def scene0000(tmp_path_factory):
+def scene0000(tmp_path_factory, real_data):
     """Vertices, labels, instances and images of the real scene0000_00 in files as ScanNet has them.
 
     The arrays are aligned; here the mesh is in the world of the poses again. There is no depth in them.
     """
-    source, root = real("scannet_scene0000_00"), tmp_path_factory.mktemp("real")
+    source, root = real_data("scannet_scene0000_00"), tmp_path_factory.mktemp("real")
     folder = root / "scans" / "scene0000_00"
     folder.mkdir(parents=True)
     rows = np.load(source / "scene0000_00_vert_all.npy")
@@ -73,7 +61,7 @@ def scene0000(tmp_path_factory):
     write_mesh_ply(folder / f"{mesh}.labels.ply", vertices, np.zeros((0, 3)))
     write_mesh_ply(folder / f"{mesh}.ply", vertices[[n for n, _ in fields]].astype(fields), np.zeros((0, 3)))
     _, first, segment = np.unique(nyu40 * 1000 + instance, return_index=True, return_inverse=True)
-    names = {n: name for name, n in read_label_map(real(f"label_tables/{LABEL_MAP}")).of_name.items()}
+    names = {n: name for name, n in read_label_map(real_data(f"label_tables/{LABEL_MAP}")).of_name.items()}
     groups = [
         {"id": i, "objectId": i, "segments": first[instance[first] == i + 1].tolist(), "label": names[max(1, n)]}
         for i in range(instance.max())
@@ -83,7 +71,7 @@ def scene0000(tmp_path_factory):
     (folder / "scene0000_00.aggregation.json").write_text(json.dumps({"segGroups": groups}))
     numbers = " ".join(map(repr, aligned_from_world.ravel().tolist()))
     (folder / "scene0000_00.txt").write_text(f"axisAlignment = {numbers}\nsceneType = Apartment\n")
-    shutil.copy(real(f"label_tables/{LABEL_MAP}"), root)
+    shutil.copy(real_data(f"label_tables/{LABEL_MAP}"), root)
     intrinsics = np.loadtxt(source / "intrinsic" / "intrinsic_color.txt")[:3, :3]
     images = ("00000", "00011", "00102")
     write_sens(
@@ -112,9 +100,9 @@ def test_a_real_mesh_comes_back_with_labels_and_instances(scene0000):
     assert scene.scene_type == "Apartment"
 
 
-def test_real_boxes_are_those_of_another_program(scene0000):
+def test_real_boxes_are_those_of_another_program(scene0000, real_data):
     """Its boxes are aligned and of 18 classes; each is one of ours, that is turned back."""
-    scene, theirs = scene0000[0], np.load(real("scannet_scene0000_00") / "scene0000_00_bbox.npy")
+    scene, theirs = scene0000[0], np.load(real_data("scannet_scene0000_00") / "scene0000_00_bbox.npy")
     box, label = scene.boxes.box.double().numpy(), scene.boxes.label.numpy() + 1
     turn, shift = scene.aligned_from_world[:3, :3].numpy(), scene.aligned_from_world[:3, 3].numpy()
     aligned = np.concatenate([box[:, :3] @ turn.T + shift, box[:, 3:6]], axis=1)
@@ -150,8 +138,8 @@ def test_real_vertices_have_the_colours_of_the_images_but_not_when_aligned(scene
     assert len(cloud) < 100 or np.corrcoef(cloud.mean(axis=1), photo.mean(axis=1))[0, 1] < 0.3
 
 
-def test_a_real_kitchen_is_the_same_from_a_recording_and_from_a_folder(tmp_path):
-    frames = read_posed_folder(real("redkitchen_7scenes")).frames[:6]
+def test_a_real_kitchen_is_the_same_from_a_recording_and_from_a_folder(tmp_path, real_data):
+    frames = read_posed_folder(real_data("redkitchen_7scenes")).frames[:6]
     intrinsics = frames[0].camera.intrinsics[0].numpy()
     scene = tmp_path / "scans" / NAME
     for kind in ("color", "depth", "pose"):

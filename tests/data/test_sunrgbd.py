@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from PIL import Image
 from pyproj2d3d import back_project, project
 from pyproj2d3d.data.mat import create_mat73, write_mat
 from pyproj2d3d.data.sunrgbd import CLASSES, SUNRGBD
-
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 
 CHAIR = "kv2/kinect2data/000002_2014-05-26_14-23-37_260595134347_rgbf000103-resize"
 OF_EACH_SENSOR = {
@@ -633,13 +630,9 @@ def test_a_file_that_is_cut_or_has_other_bytes_is_named_or_read_as_something(tmp
 
 
 @pytest.fixture
-def real(tmp_path):
+def real(tmp_path, real_data):
     """The folder of the real image, as if it were one of those of kv2/align_kv2."""
-    if not REAL_DATA:
-        pytest.skip("PYPROJ2D3D_REAL_DATA is not set: no real recordings")
-    folder = Path(REAL_DATA) / "sunrgbd_raw"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
+    folder = real_data("sunrgbd_raw")
     (tmp_path / "kv2").mkdir()
     (tmp_path / "kv2" / "align_kv2").symlink_to(folder)
     return tmp_path

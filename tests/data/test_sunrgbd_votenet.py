@@ -1,8 +1,6 @@
 """Is VoteNet's form of SUN RGB-D read so that every point falls on its own pixel, and every box on its object?"""
 
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from PIL import Image
 from pyproj2d3d import back_project, project
 from pyproj2d3d.data.mat import write_mat
 from pyproj2d3d.data.sunrgbd_votenet import SUNRGBDVoteNet
-
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 
 NO_TILT = "1 0 0 0 1 0 0 0 1"
 INTRINSICS = "500 0 0 0 400 0 2 3 1"  # column by column: the principal point is (2, 3), counted from 1
@@ -252,12 +248,8 @@ def test_a_file_that_is_cut_or_has_other_bytes_is_named_or_read_as_something(tmp
 
 
 @pytest.fixture(params=["000001", "000002"])
-def real(request):
-    if not REAL_DATA:
-        pytest.skip("PYPROJ2D3D_REAL_DATA is not set: no real recordings")
-    folder = Path(REAL_DATA) / "sunrgbd_votenet"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not there")
+def real(request, real_data):
+    folder = real_data("sunrgbd_votenet")
     return SUNRGBDVoteNet(folder)[request.param]
 
 

@@ -2,10 +2,8 @@
 
 import csv
 import math
-import os
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,9 +108,8 @@ def test_all_types_of_scenes_and_their_furniture_are_known():
         assert set(room.parts.object.tolist()) - {WALLS} == set(range(3, len(room.nyu40)))
 
 
-@pytest.mark.skipif("PYPROJ2D3D_REAL_DATA" not in os.environ, reason="PYPROJ2D3D_REAL_DATA is not set")
-def test_the_ids_are_those_of_scannets_label_table():
-    (path,) = Path(os.environ["PYPROJ2D3D_REAL_DATA"]).rglob("scannetv2-labels.combined.tsv")
+def test_the_ids_are_those_of_scannets_label_table(real_data):
+    path = real_data("label_tables") / "scannetv2-labels.combined.tsv"
     with path.open(newline="") as file:
         real = {row["raw_category"]: int(row["nyu40id"]) for row in csv.DictReader(file, delimiter="\t")}
     assert {name: real[name] for name in NYU40_OF_NAME} == NYU40_OF_NAME

@@ -5,10 +5,8 @@ under resizing, u - left under a crop, W - 1 - u under a flip, a turn of the ray
 """
 
 import math
-import os
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import torch
@@ -428,12 +426,8 @@ def test_matches_of_kept_points_are_those_of_their_originals(views, keeps):
         assert list(zip(one.point.tolist(), one.pixel.tolist(), strict=True)) == by_hand(original, points.index)
 
 
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
-
-
-@pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no real recordings")
-def test_lifted_points_of_the_kitchen_keep_their_pixels_and_colours_through_both_chains():
-    frame = read_posed_folder(Path(REAL_DATA) / "redkitchen_7scenes").frames[0]
+def test_lifted_points_of_the_kitchen_keep_their_pixels_and_colours_through_both_chains(real_data):
+    frame = read_posed_folder(real_data("redkitchen_7scenes")).frames[0]
     view, rng = View.of(frame).numbered(), generator()
     lift = back_project(view.depth[None].double(), view.camera, view.color.permute(2, 0, 1)[None].double())
     cloud = Cloud(lift.points, lift.features.to(torch.uint8))

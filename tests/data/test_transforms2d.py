@@ -257,7 +257,10 @@ def test_a_frame_of_one_camera_is_taken_as_it_is(frames, at):
     frame = frames["7scenes"]
     view = View.of(frame, at)
     assert_same_bits((view.color, view.depth, view.semantic), (frame.color(), frame.metres(), frame.semantic()))
-    assert view.camera is (frame.camera if at == "depth" else frame.color_camera)
+    camera = frame.camera if at == "depth" else frame.color_camera
+    assert_same_bits(
+        (view.camera.intrinsics, view.camera.world_from_camera), (camera.intrinsics, camera.world_from_camera)
+    )
 
 
 def looked_up(pixels, size, here, there):

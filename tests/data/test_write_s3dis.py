@@ -188,7 +188,7 @@ def test_the_same_room_is_written_twice_with_equal_bytes(written, rooms, tmp_pat
 
 
 def test_what_has_no_place_in_the_labels_cannot_be_written(tmp_path, rooms, monkeypatch):
-    with pytest.raises(ValueError, match=r"number must be below 3341, .* got 3341"):
+    with pytest.raises(ValueError, match=r"scenes must be at most 3341, .* got 3342"):
         write_s3dis.write(tmp_path, rooms[0], 3341)
     assert (
         1 + write_s3dis.BLOCK * write_s3dis.MAX_ROOMS - 1

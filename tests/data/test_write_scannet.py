@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +23,6 @@ from pyproj2d3d.data.synth.write_scannet import (
 
 OPTIONS = RoomOptions(frames=3, size=(24, 32), spacing=0.25)
 KINDS = ("sens", "export", "frames_25k")
-REAL_DATA = os.environ.get("PYPROJ2D3D_REAL_DATA")
 
 
 @pytest.fixture(scope="module")
@@ -234,9 +231,8 @@ def test_every_category_of_the_rooms_has_an_id():
     assert len({*SCANNET_IDS.values()}) == len(SCANNET_IDS)
 
 
-@pytest.mark.skipif(not REAL_DATA, reason="PYPROJ2D3D_REAL_DATA is not set: no label map of ScanNet")
-def test_ids_columns_and_classes_are_those_of_scannets_label_map(root):
-    with open(Path(REAL_DATA) / "label_tables" / LABEL_MAP, newline="") as real, open(root / LABEL_MAP) as ours:
+def test_ids_columns_and_classes_are_those_of_scannets_label_map(root, real_data):
+    with open(real_data("label_tables") / LABEL_MAP, newline="") as real, open(root / LABEL_MAP) as ours:
         real, ours = csv.DictReader(real, delimiter="\t"), csv.DictReader(ours, delimiter="\t")
         assert real.fieldnames == ours.fieldnames
         real = {row["raw_category"]: row for row in real}

@@ -206,6 +206,6 @@ def test_a_single_room_is_all_in_the_train_split(tmp_path):
 
 
 def test_a_room_without_frames_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="frames must be 1 or more, .*, got 0"):
+    with pytest.raises(ValueError, match=r"frames must be 1 or more, .*, got 0"):
         write(tmp_path, SynthRoom(1, RoomOptions(frames=0)), 3)
     assert not list(tmp_path.iterdir())

@@ -79,5 +79,5 @@ def test_rooms_written_in_any_order_give_the_same_bytes(written, rooms, tmp_path
 
 
 def test_a_room_without_frames_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="frames must be 1 or more, .*, got 0"):
+    with pytest.raises(ValueError, match=r"frames must be 1 or more, .*, got 0"):
         write_votenet.check(1, RoomOptions(frames=0))

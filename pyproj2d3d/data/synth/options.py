@@ -28,8 +28,8 @@ class RoomOptions:
         noise: depth has the noise of a structured-light sensor.
         holes: depth is missing at its edges, on dark or shiny surfaces, at grazing angles and beyond the range of the
             sensor.
-        spacing: metres between neighbouring vertices of the mesh. Of a cache's pixels at stride 8 and radius 1, at the
-            default size, 0.037 covers about 16.4 % and 0.048 about 10.6 % ("studio", whose field of view is wider:
+        spacing: metres between neighbouring vertices of the mesh. Of a cache's pixels at stride 8 and radius 1, at
+            480 x 640, 0.037 covers about 16.4 % and 0.048 about 10.6 % ("studio", whose field of view is wider:
             0.045 and 0.058); single rooms between 5 and 28 %.
 
     Raises:
