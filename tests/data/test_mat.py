@@ -165,6 +165,33 @@ def test_the_real_tables_of_nyu_are_read(real_data):
     assert cell_texts(of_13["classNames"][0, 0])[::12] == ("bed", "window")
 
 
+def test_of_structs_only_the_fields_that_are_wanted_are_decoded(tmp_path):
+    """However deep they are."""
+    path = tmp_path / "a.mat"
+    write_mat(path, {"struct": {"x": np.array([[1.0, 2.0]]), "inner": {"y": "z", "x": "w"}, "other": "words"}})
+    found = read_mat(path, "struct", fields=("x", "inner"))["struct"][0, 0]
+    assert found.dtype.names == ("x", "inner")
+    assert found["x"].tolist() == [[1, 2]]
+    assert found["inner"].dtype.names == ("x",)
+    assert found["inner"]["x"][0, 0].tolist() == ["w"]
+    assert read_mat(path, "struct", fields=())["struct"].shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("too much"), PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
+)
+def test_what_is_no_fault_of_a_file_stays_what_it_is(tmp_path, monkeypatch, error):
+    write(tmp_path / "a.mat", numbers(1))
+
+    def broken(self):
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(type(error)) as raised:
+        read_mat(tmp_path / "a.mat")
+    assert raised.value is error
+
+
 # What is wrong with a file of version 5.
 
 

@@ -141,10 +141,9 @@ def test_the_fused_fragment_covers_a_part_of_every_frame(kitchen, fragment):
     assert 0.39 < covered[1].mean() < 0.45
 
 
-def sun_rgbd(scan, real_data):
+def sun_rgbd(folder, scan):
     """Points (N, 3), their colours (N, 3) as bytes, the image (H, W, 3), and its camera."""
     scipy_io = pytest.importorskip("scipy.io")
-    folder = real_data("sunrgbd_votenet")
     points = scipy_io.loadmat(folder / "depth" / f"{scan}.mat")["instance"]  # x right, y forward, z up; rgb 0..1
     image = np.array(Image.open(folder / "image" / f"{scan}.jpg").convert("RGB"))
     tilt, intrinsics = (row.reshape(3, 3).T for row in np.loadtxt(folder / "calib" / f"{scan}.txt"))  # column by column
@@ -157,8 +156,8 @@ def sun_rgbd(scan, real_data):
 
 
 @pytest.mark.parametrize("scan", ["000001", "000002"])
-def test_every_sun_rgbd_point_hits_the_pixel_of_its_own_colour(scan):
-    points, colors, image, camera = sun_rgbd(scan)
+def test_every_sun_rgbd_point_hits_the_pixel_of_its_own_colour(scan, real_data):
+    points, colors, image, camera = sun_rgbd(real_data("sunrgbd_votenet"), scan)
     inside, u, v = rounded(project(points, camera)[0], camera.size)
     assert inside.all()
     assert len(points) > 250_000
@@ -167,9 +166,9 @@ def test_every_sun_rgbd_point_hits_the_pixel_of_its_own_colour(scan):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("scan", ["000001", "000002"])
-def test_sun_rgbd_points_keep_place_and_colour_through_a_depth_image_and_back(scan, dtype):
+def test_sun_rgbd_points_keep_place_and_colour_through_a_depth_image_and_back(scan, dtype, real_data):
     """Points to depth by the z-buffer, depth and image to a cloud, and that cloud to pixels again."""
-    points, colors, image, camera = sun_rgbd(scan)
+    points, colors, image, camera = sun_rgbd(real_data("sunrgbd_votenet"), scan)
     index, depth = zbuffer(project(points.to(dtype), camera), camera.size)
     rgb = image.permute(2, 0, 1)[None].to(dtype)
     cloud = back_project(depth, camera, rgb)

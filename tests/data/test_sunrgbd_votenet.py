@@ -155,7 +155,10 @@ def test_what_is_not_there_is_named(tmp_path):
     with fails("must hold depth/000001.mat and so on of train, there is none", FileNotFoundError):
         SUNRGBDVoteNet(tmp_path, "train")
     (tmp_path / "train_data_idx.txt").write_text("1\nbed\n")
-    with fails("train_data_idx.txt: a number per line was wanted, got 'bed'"):
+    with fails("train_data_idx.txt: a number per line, of up to 9 digits, was wanted, got 'bed'"):
+        SUNRGBDVoteNet(tmp_path, "train")
+    (tmp_path / "train_data_idx.txt").write_text("1\n1234567890\n")
+    with fails("train_data_idx.txt: a number per line, of up to 9 digits, was wanted, got '1234567890'"):
         SUNRGBDVoteNet(tmp_path, "train")
     for file, read in (
         ("image/000001.jpg", lambda scene: scene.frames),
