@@ -234,11 +234,18 @@ void kernel_map_extent(const Exec &on, View<const int32_t, 2> coords, View<int64
 /// sum: out (C, 4), input by input, so that many are there more than once.
 void kernel_map_outputs(const Exec &on, View<const int32_t, 2> coords, const KernelRule &rule,
                         View<const int64_t, 1> end, View<int64_t, 1> count, View<int32_t, 2> out);
-/// The pairs of each offset (kx size_y + ky) size_z + kz, in the order of the outputs. Pass 1, input null: next (K,
-/// blocks) gets how many there are for each block of outputs. Pass 2: next, where each block begins in input (P) and
-/// output (P), the rows of the two; it is used up.
+/// The pairs of each offset (kx size_y + ky) size_z + kz, in the order of the outputs.
+struct KernelPairs {
+  View<int64_t, 2> next;           // (offsets, blocks)
+  View<int32_t, 2> first;          // (columns of the kernel, Q): scratch, the first input that each output reads there
+  View<const int64_t, 1> ptr;      // (K + 1), or null
+  View<int32_t, 1> input, output;  // (P) rows of the two
+};
+/// Pass 1, input null: next gets how many pairs there are for each block of outputs, first is filled. Pass 2: next says
+/// where each block begins, and is used up. Of a submanifold map of odd size the first K / 2 offsets are enough: with
+/// ptr each pair is written to the opposite offset too, turned round; the centre is not written.
 void kernel_map_pairs(const Exec &on, const SortedVoxels &in, const SortedVoxels &out, const KernelRule &rule,
-                      View<int64_t, 2> next, View<int32_t, 1> input, View<int32_t, 1> output);
+                      const KernelPairs &pairs);
 
 /// CPU only: the weight (E) of edges (E, 2) from a point p to a point q of points (N, 3), with normals (N, 3) n and m:
 /// 1 - n . m, squared where m . (q - p) > 0, which is convex; 0 where that is negative, infinite where it is NaN.

@@ -227,10 +227,12 @@ void bind_kernel_map(py::module_ &m) {
   m.def(
       "kernel_map_pairs",
       [](const Exec &on, const Array &in, const Array &in_row, const Array &out, const Array &out_row,
-         const KernelRule &rule, const Array &next, const Array &input, const Array &output) {
+         const KernelRule &rule, const Array &next, const Array &first, const Array &ptr, const Array &input,
+         const Array &output) {
         kernel_map_pairs(on, {in.view<const int32_t, 2>(), in_row.view<const int64_t, 1>()},
                          {out.view<const int32_t, 2>(), out_row.view<const int64_t, 1>()}, rule,
-                         next.view<int64_t, 2>(), input.view<int32_t, 1>(), output.view<int32_t, 1>());
+                         {next.view<int64_t, 2>(), first.view<int32_t, 2>(), ptr.view<const int64_t, 1>(),
+                          input.view<int32_t, 1>(), output.view<int32_t, 1>()});
       },
       kNoGil);
 }

@@ -100,43 +100,79 @@ struct OutputsOfBlock {  // `block` inputs
   }
 };
 
-/// One column of the kernel, along z, over `block` outputs. What it looks for ascends with them, so it walks along the
-/// inputs beside them.
+/// One column of the kernel, along z, over `block` outputs: as many of its slots as there are offsets in `next`.
 template <bool kFill> struct PairsOfBlock {
   SortedVoxels in, out;
   KernelRule rule;
   int64_t block;
-  View<int64_t, 2> next;
-  View<int32_t, 1> input, output;
+  KernelPairs pairs;
 
   P2D3D_HD Place input_at(int64_t s) const { return Place(in.coords.data + 4 * s); }
   P2D3D_HD static int32_t row_of(const SortedVoxels &voxels, int64_t s) {
     return int32_t(voxels.row ? voxels.row(s) : s);
   }
   P2D3D_HD void operator()(int64_t column, int64_t i) const {
-    const int64_t blocks = next.shape[1], begin = i * block, n = out.coords.shape[0];
-    const int64_t end = begin + block < n ? begin + block : n;
+    const int64_t begin = i * block, n = out.coords.shape[0], end = begin + block < n ? begin + block : n;
+    const int64_t before = column * rule.size[2], left = pairs.next.shape[0] - before;
+    const int64_t slots = left < rule.size[2] ? left : rule.size[2];
+    int64_t *of_slot = &pairs.next(before, i);  // and on, blocks apart
+    int32_t *first = &pairs.first(column, 0);
+    if (kFill) fill(begin, end, before, slots, of_slot, first);
+    else count(begin, end, column, slots, of_slot, first);
+  }
+
+  /// What outputs look for ascends with them, so this walks along the inputs beside them.
+  P2D3D_HD void count(int64_t begin, int64_t end, int64_t column, int64_t slots, int64_t *of_slot,
+                      int32_t *first) const {
     const int64_t dx = column / rule.size[1] * rule.dilation[0] - rule.padding[0];
     const int64_t dy = column % rule.size[1] * rule.dilation[1] - rule.padding[1];
-    const int64_t dz = rule.dilation[2], depth = (rule.size[2] - 1) * dz;
-    int64_t *of_slot = next.data + column * rule.size[2] * blocks + i;  // and on, blocks apart
-    for (int64_t kz = 0; kz < (kFill ? 0 : rule.size[2]); ++kz) of_slot[kz * blocks] = 0;
+    const int64_t depth = (slots - 1) * rule.dilation[2];
+    for (int64_t slot = 0; slot < slots; ++slot) of_slot[slot * pairs.next.shape[1]] = 0;
     for (int64_t s = begin, at = 0; s < end; ++s) {
       const int32_t *row = out.coords.data + 4 * s;
       const int64_t x = row[1] * rule.stride[0] + dx, y = row[2] * rule.stride[1] + dy;
       const int64_t z = row[3] * rule.stride[2] - rule.padding[2];
+      first[s] = -1;
       if ((x < kLowest) | (x > kHighest) | (y < kLowest) | (y > kHighest) | (z > kHighest) | (z + depth < kLowest))
         continue;
-      const int64_t highest = z + depth < kHighest ? z + depth : kHighest;
-      const Place last(row[0], int32_t(x), int32_t(y), int32_t(highest));
+      const Place last(row[0], int32_t(x), int32_t(y), int32_t(z + depth < kHighest ? z + depth : kHighest));
       at = first_from(Place(row[0], int32_t(x), int32_t(y), int32_t(z < kLowest ? kLowest : z)), at);
+      if (at == in.coords.shape[0]) continue;
+      if (last < input_at(at)) continue;
+      first[s] = int32_t(at);
       for (int64_t found = at; found < in.coords.shape[0] && !(last < input_at(found)); ++found) {
-        const int64_t rise = in.coords(found, 3) - z, kz = dz == 1 ? rise : rise / dz;
-        if (kz * dz != rise) continue;
-        const int64_t to = of_slot[kz * blocks]++;
-        if (kFill) input(to) = row_of(in, found), output(to) = row_of(out, s);
+        const int64_t slot = slot_of(in.coords(found, 3) - z);
+        if (slot >= 0) ++of_slot[slot * pairs.next.shape[1]];
       }
     }
+  }
+  P2D3D_HD void fill(int64_t begin, int64_t end, int64_t before, int64_t slots, int64_t *of_slot,
+                     const int32_t *first) const {
+    const int64_t depth = (slots - 1) * rule.dilation[2], offsets = pairs.ptr ? pairs.ptr.shape[0] - 1 : 0;
+    for (int64_t s = begin; s < end; ++s) {
+      if (first[s] < 0) continue;
+      const int32_t row = row_of(out, s);
+      const int32_t *column = in.coords.data + 4 * first[s];  // batch, x and y of all that it reads
+      const int64_t z = out.coords(s, 3) * rule.stride[2] - rule.padding[2];
+      for (int64_t found = first[s]; found < in.coords.shape[0]; ++found) {
+        const int32_t *there = in.coords.data + 4 * found;
+        if ((there[3] > z + depth) | (there[2] != column[2]) | (there[1] != column[1]) | (there[0] != column[0])) break;
+        const int64_t slot = slot_of(there[3] - z);
+        if (slot < 0) continue;
+        const int64_t to = of_slot[slot * pairs.next.shape[1]]++;
+        const int32_t read = row_of(in, found);
+        pairs.input(to) = read, pairs.output(to) = row;
+        if (offsets == 0) continue;
+        const int64_t k = before + slot, mirrored = to - pairs.ptr(k) + pairs.ptr(offsets - 1 - k);
+        pairs.input(mirrored) = row, pairs.output(mirrored) = read;
+      }
+    }
+  }
+  /// -1 between those of a dilated kernel.
+  P2D3D_HD int64_t slot_of(int64_t rise) const {
+    const int64_t dz = rule.dilation[2];
+    if (dz == 1) return rise;
+    return rise % dz == 0 ? rise / dz : -1;
   }
   /// The first input that is not below a place, of those from s on: most often s or the next.
   P2D3D_HD int64_t first_from(const Place &place, int64_t s) const {
@@ -171,8 +207,8 @@ void kernel_map_outputs(const Exec &on, View<const int32_t, 2> coords, const Ker
 }
 
 void kernel_map_pairs(const Exec &on, const SortedVoxels &in, const SortedVoxels &out, const KernelRule &rule,
-                      View<int64_t, 2> next, View<int32_t, 1> input, View<int32_t, 1> output) {
-  const int64_t columns = rule.size[0] * rule.size[1], blocks = next.shape[1], block = block_size(on);
-  if (input) for_each(on, columns, blocks, PairsOfBlock<true>{in, out, rule, block, next, input, output});
-  else for_each(on, columns, blocks, PairsOfBlock<false>{in, out, rule, block, next, input, output});
+                      const KernelPairs &pairs) {
+  const int64_t columns = pairs.first.shape[0], blocks = pairs.next.shape[1], block = block_size(on);
+  if (pairs.input) for_each(on, columns, blocks, PairsOfBlock<true>{in, out, rule, block, pairs});
+  else for_each(on, columns, blocks, PairsOfBlock<false>{in, out, rule, block, pairs});
 }

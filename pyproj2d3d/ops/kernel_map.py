@@ -116,21 +116,43 @@ def _run(
         if len(given):
             _check_outputs(low, high, size, stride, padding, dilation, shape)
         found, out_row = _outputs(given, rule), None
-    n = math.prod(size)
-    blocks = native.kernel_map_blocks(on(coords), len(found))
-    if blocks == 0:
-        nothing = new(0)
-        return torch.zeros(n + 1, dtype=torch.int64, device=coords.device), nothing, nothing.clone(), new(0, 4)
+    pairs = _pairs(given, row, found, out_row, rule, size, mirrored=not stride and all(n % 2 for n in size))
+    return (*pairs, found if stride else new(0, 4))
 
-    count = empty(coords, n, blocks, dtype=torch.int64)
-    native.kernel_map_pairs(on(coords), given, row, found, out_row, rule, count, None, None)
-    end = count.view(-1).cumsum(0).view(n, blocks)
+
+def _pairs(
+    given: Tensor,
+    row: Tensor | None,
+    found: Tensor,
+    out_row: Tensor | None,
+    rule: object,
+    size: list[int],
+    *,
+    mirrored: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """ptr, input and output. Mirrored: half the offsets are looked for, the others are these turned round, and at the
+    centre each voxel reads itself."""
+    voxels = (given, row, found, out_row, rule)
+    blocks, offsets = native.kernel_map_blocks(on(given), len(found)), math.prod(size)
+    if blocks == 0:
+        nothing = given.new_empty(0)
+        return torch.zeros(offsets + 1, dtype=torch.int64, device=given.device), nothing, nothing.clone()
+    some = offsets // 2 if mirrored else offsets
+    count = empty(given, some, blocks, dtype=torch.int64)
+    first = empty(given, -(-some // size[2]), len(found))
+    native.kernel_map_pairs(on(given), *voxels, count, first, None, None, None)
+    end = count.view(-1).cumsum(0).view(some, blocks)
     ptr = torch.cat((end.new_zeros(1), end[:, -1]))
-    pairs = int(ptr[-1])
-    source, target = empty(coords, pairs), empty(coords, pairs)
-    if pairs:
-        native.kernel_map_pairs(on(coords), given, row, found, out_row, rule, end.sub_(count), source, target)
-    return ptr, source, target, found if stride else new(0, 4)
+    if mirrored:
+        ptr = torch.cat((ptr, (2 * ptr[-1] + len(found)) - ptr.flip(0)))
+    total = int(ptr[-1])
+    source, target = empty(given, total), empty(given, total)
+    native.kernel_map_pairs(on(given), *voxels, end.sub_(count), first, ptr if mirrored else None, source, target)
+    if mirrored:
+        centre = slice((total - len(found)) // 2, (total + len(found)) // 2)
+        own = torch.arange(len(found), dtype=torch.int32, device=given.device) if row is None else row
+        source[centre], target[centre] = own, own
+    return ptr, source, target
 
 
 def _extent(coords: Tensor) -> tuple[int, int, list[int], list[int]]:

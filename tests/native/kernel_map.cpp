@@ -24,37 +24,49 @@ std::vector<Row> some_voxels(int64_t n, bool far, Random &random) {
   for (Row &row : rows) {
     row[0] = int32_t(random.below(2));
     for (size_t d = 1; d < 4; ++d) {
-      const int64_t near = random.below(12) - 6;
-      row[d] = int32_t(!far ? near : near < 0 ? INT32_MIN + near + 6 : INT32_MAX - near);
+      const int64_t near = random.below(24) - 12;
+      row[d] = int32_t(!far ? near : near < 0 ? INT32_MIN + near + 12 : INT32_MAX - near);
     }
   }
   return rows;
 }
 
-void run(const Array<int32_t, 2> &in, const Array<int32_t, 2> &out, const KernelRule &rule, const std::string &how) {
+void run(const Array<int32_t, 2> &in, const Array<int32_t, 2> &out, const KernelRule &rule, bool mirrored,
+         const std::string &how) {
   Array<int64_t, 1> row(out.shape(0));  // from the last to the first
   for (int64_t i = 0; i < row.size(); ++i) row[i] = row.size() - 1 - i;
-  const int64_t offsets = rule.size[0] * rule.size[1] * rule.size[2], n = out.shape(0);
-  int64_t pairs = 0;
+  const int64_t all = rule.size[0] * rule.size[1] * rule.size[2], some = mirrored ? all / 2 : all;
+  const SortedVoxels inputs{in, mirrored ? View<const int64_t, 1>(row) : View<const int64_t, 1>()}, outputs{out, row};
+  Array<int32_t, 2> first((some + rule.size[2] - 1) / rule.size[2], out.shape(0));
+  Array<int64_t, 1> ptr(all + 1);
   const auto starts = [&](const Exec &on) {  // how many blocks there are depends on whose functors run
-    Array<int64_t, 2> next(offsets, kernel_map_blocks(on, n));
+    Array<int64_t, 2> next(some, kernel_map_blocks(on, out.shape(0)));
     next.prepare(0);
-    kernel_map_pairs(on, {in, {}}, {out, row}, rule, next, {}, {});
-    pairs = 0;
-    for (int64_t &of_block : next) of_block = (pairs += of_block) - of_block;
+    kernel_map_pairs(on, inputs, outputs, rule, {next, first, {}, {}, {}});
+    std::fill(ptr.begin(), ptr.end(), 0);
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < next.size(); ++i) {
+      if (i % next.shape(1) == 0) ptr[i / next.shape(1)] = pairs;
+      next[i] = (pairs += next[i]) - next[i];
+    }
+    ptr[some] = pairs;
+    for (int64_t k = 0; k <= some && mirrored; ++k) ptr[all - k] = 2 * pairs + out.shape(0) - ptr[k];
     return next;
   };
-  starts(Exec());
-  const int64_t found = pairs;
-  Array<int32_t, 1> input(found), output(found);
+  same_bits("kernel_map_pairs, counted, " + how, starts, first, ptr);
+  Array<int32_t, 1> input(ptr[all]), output(ptr[all]);
+  input.fill(-1), output.fill(-1);  // the centre is not written
+  const View<const int64_t, 1> opposite = mirrored ? View<const int64_t, 1>(ptr) : View<const int64_t, 1>();
   same_bits(
       "kernel_map_pairs " + how,
       [&](const Exec &on) {
         const Array<int64_t, 2> next = starts(on);
-        if (pairs != found) fail("kernel_map_pairs " + how + ": " + std::to_string(pairs) + " pairs");
-        if (found) kernel_map_pairs(on, {in, {}}, {out, row}, rule, next, input, output);
+        if (input.size()) kernel_map_pairs(on, inputs, outputs, rule, {next, first, opposite, input, output});
       },
       input, output);
+  for (int64_t i = 0; i < input.size(); ++i)
+    if ((input[i] < 0) != (mirrored && i >= ptr[some] && i < ptr[some + 1]))
+      fail("kernel_map_pairs " + how + ": pair " + std::to_string(i) + " is not as it should be");
 }
 
 Array<int32_t, 2> outputs_of(const Array<int32_t, 2> &in, const KernelRule &rule, const std::string &how) {
@@ -85,6 +97,7 @@ void drive_kernel_map() {
       {{2, 2, 2}, {2, 2, 2}, {0, 0, 0}, {1, 1, 1}, {-1, -1, -1}},
       {{3, 1, 4}, {1, 2, 3}, {2, 0, 5}, {2, 1, 3}, {9, 3, 0}},
       {{3, 1, 4}, {1, 2, 3}, {2, 0, 5}, {2, 1, 3}, {9, 3, 9}},
+      {{1, 3, 5}, {1, 1, 1}, {0, 2, 6}, {1, 2, 3}, {-1, -1, -1}},
   };
   for (const int64_t n : {10000, 33, 32, 1})  // a block has 4096 voxels, 32 for CUDA
     for (const bool far : {false, true}) {
@@ -105,9 +118,11 @@ void drive_kernel_map() {
           },
           summed);
       for (const KernelRule &rule : rules) {
-        run(in, in, rule, how + " to themselves");
-        if (!far || rule.shape[0] >= 0) run(in, outputs_of(in, rule, how), rule, how + " to their outputs");
+        run(in, in, rule, false, how + " to themselves");
+        if (!far || rule.shape[0] >= 0) run(in, outputs_of(in, rule, how), rule, false, how + " to their outputs");
       }
-      run(in, Array<int32_t, 2>(0, 4), rules[0], how + " to none");
+      run(in, in, rules[0], true, how + ", mirrored");
+      run(in, in, rules[4], true, how + ", mirrored, dilated");
+      run(in, Array<int32_t, 2>(0, 4), rules[0], false, how + " to none");
     }
 }
