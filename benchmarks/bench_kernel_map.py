@@ -138,7 +138,7 @@ def spconv_pairs(coords: Tensor, size: int, stride: int, padding: int, *, subman
         return "skipped: spconv is not installed"
     if coords.is_cuda:
         return "skipped: the pairs of spconv's native algorithm, timed on the CPU"
-    extent = [n + 2 - n % 2 for n in coords[:, 1:].amax(0).tolist()]
+    extent = [n + 4 - n % 2 for n in coords[:, 1:].amax(0).tolist()]
     rule = [[n] * 3 for n in (size, stride, padding, 1, 0)]
     return lambda: ops.get_indice_pairs(coords, 1, extent, ConvAlgo.Native, *rule, submanifold)
 
