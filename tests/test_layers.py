@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "results": [],
     "reference": ["reference", "camera", "results"],
     "ops": ["ops", "camera", "results", "_native"],
+    "nn": ["nn", "ops", "camera", "results"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
     "metrics": ["metrics"],
@@ -39,6 +40,7 @@ AT_THE_TOP = {
     "results": {"torch"},
     "reference": {"torch"},
     "ops": {"torch"},
+    "nn": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "cli": set(),
 }

@@ -76,8 +76,8 @@ def kernel_map(
             if given is not None:
                 raise ValueError(f"{name} must be None without a stride: the map is submanifold, got {given}")
         centred = [n // 2 * d for n, d in zip(sizes, dilations, strict=True)]
-        parts = _kernel_map(coords, sizes, [], centred, dilations, [])
-        return KernelMap(*parts[:3], coords)
+        ptr, source, target, _ = _kernel_map(coords, sizes, [], centred, dilations, [])
+        return KernelMap(ptr, source, target, coords)
     strides, paddings = check_three("stride", stride, 1), check_three("padding", 0 if padding is None else padding, 0)
     shapes = [] if shape is None else check_three("shape", shape, 0)
     return KernelMap(*_kernel_map(coords, sizes, strides, paddings, dilations, shapes))
