@@ -199,6 +199,9 @@ struct Segments {
 /// rows (N, C) to the sum or mean of each segment, out (M, C).
 template <class F>
 void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments, bool mean, View<F, 2> out);
+/// out (M, C) at row (P) += rows (P, C). No row is there twice, so that one worker adds to each.
+template <class F>
+void add_rows(const Exec &on, View<const F, 2> rows, View<const int32_t, 1> row, View<acc_t<F>, 2> out);
 /// rows (N, C) to the maximum or minimum, out (M, C), and, if not null, arg (M, C): the lowest point that has it. A NaN
 /// wins.
 template <class F>

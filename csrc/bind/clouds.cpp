@@ -166,6 +166,15 @@ void bind_scatter(py::module_ &m) {
       },
       kNoGil);
   m.def(
+      "add_rows",
+      [](const Exec &on, const Array &rows, const Array &row, const Array &out) {
+        visit_features(rows.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          add_rows(on, rows.view<const F, 2>(), row.view<const int32_t, 1>(), out.view<acc_t<F>, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
       "scatter_extreme",
       [](const Exec &on, const Array &rows, const Array &order, const Array &ptr, bool maximum, const Array &out,
          const Array &arg) {

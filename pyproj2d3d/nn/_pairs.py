@@ -5,6 +5,7 @@ Every row of a result is summed by one worker, in the order of the offsets: no a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..ops._register import sort_keys
+from ..ops._register import add_rows, sort_keys
 from ..ops.scatter import _scatter_extreme, _scatter_sum
 
 __all__ = ["Pairs", "average", "convolve", "maximum"]
+
+PIECE = 2**18  # numbers of one row of each pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +33,22 @@ class Pairs:
     n_sources: int
     n_targets: int
 
+    centre: int | None = None  # the offset at which each voxel reads itself, of a submanifold map of odd size
+
     def turned(self) -> Pairs:
         """Inputs for outputs: what an inverse convolution reads."""
-        turned = Pairs(self.ptr, self.target, self.source, self.n_targets, self.n_sources)
-        for mine, other in (("by_target", "by_source"), ("by_source", "by_target")):
-            turned.__dict__[mine] = getattr(self, other)  # sorted once for both
-        return turned
+        return Pairs(self.ptr, self.target, self.source, self.n_targets, self.n_sources, self.centre)
+
+    def pieces(self, channels: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Offset by offset but for the centre: k, sources and targets, on the CPU so many at a time that their rows
+        stay in its cache."""
+        fit = max(PIECE // max(channels, 1), 1)
+        most = fit if self.source.device.type == "cpu" else max(len(self.source), 1)
+        for k, (begin, end) in enumerate(pairwise(self.ptr)):
+            if k != self.centre:
+                for first in range(begin, end, most):
+                    piece = slice(first, min(first + most, end))
+                    yield k, self.source[piece], self.target[piece]
 
     @cached_property
     def by_target(self) -> tuple[Tensor, Tensor]:
@@ -75,37 +88,44 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
         ctx.pairs = pairs
         ctx.save_for_backward(features, weight)
-        found = _products(features, weight.unbind(1), pairs.source, pairs.ptr)
-        return _sum(found, *pairs.by_target)
+        matrices = [w.T for w in weight.unbind(1)]  # (C_in, C_out) of each offset
+        out = _start(features, matrices, pairs, pairs.n_targets)
+        for k, source, target in pairs.pieces(max(matrices[0].shape)):
+            add_rows(out, target, features.index_select(0, source) @ matrices[k])
+        return out.to(features.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (features, weight), pairs = ctx.saved_tensors, ctx.pairs
-        of_features = of_weight = None
-        if ctx.needs_input_grad[0]:
-            found = _products(grad, [w.T for w in weight.unbind(1)], pairs.target, pairs.ptr)
-            of_features = _sum(found, *pairs.by_source)
-        if ctx.needs_input_grad[1]:
-            of_weight = torch.zeros_like(weight)
-            for k, (begin, end) in enumerate(_pieces(pairs.ptr)):
-                if begin < end:
-                    there = grad.index_select(0, pairs.target[begin:end])
-                    of_weight[:, k] = there.T @ features.index_select(0, pairs.source[begin:end])
-        return of_features, of_weight, None
+        (features, weight), pairs, (ask, ask_weight, _) = ctx.saved_tensors, ctx.pairs, ctx.needs_input_grad
+        grad = grad.contiguous()
+        matrices = weight.unbind(1)
+        of_features = _start(grad, matrices, pairs, pairs.n_sources) if ask else grad
+        of_weight = torch.zeros_like(weight.movedim(1, 0), dtype=_sums_of(grad), memory_format=torch.contiguous_format)
+        if ask_weight and pairs.centre is not None:
+            of_weight[pairs.centre] += grad.T @ features
+        for k, source, target in pairs.pieces(max(matrices[0].shape)):
+            there = grad.index_select(0, target)
+            if ask:
+                add_rows(of_features, source, there @ matrices[k])
+            if ask_weight:
+                of_weight[k] += there.T @ features.index_select(0, source)
+        return (
+            of_features.to(features.dtype) if ask else None,
+            of_weight.movedim(0, 1).to(weight.dtype) if ask_weight else None,
+            None,
+        )
 
 
-def _products(rows: Tensor, matrices: Any, row: Tensor, ptr: list[int]) -> Tensor:
-    """(P, C_out): of each pair the row that it reads times the (C_out, C_in) matrix of its offset."""
-    out = rows.new_empty(ptr[-1], matrices[0].shape[0])
-    for matrix, (begin, end) in zip(matrices, _pieces(ptr), strict=True):
-        if begin < end:
-            torch.mm(rows.index_select(0, row[begin:end]), matrix.T, out=out[begin:end])
-    return out
+def _start(rows: Tensor, matrices: Sequence[Tensor], pairs: Pairs, n: int) -> Tensor:
+    """(n, C) in what the rows are summed in: what they give at the centre, or 0."""
+    if pairs.centre is None:
+        return torch.zeros(n, matrices[0].shape[1], dtype=_sums_of(rows), device=rows.device)
+    return (rows @ matrices[pairs.centre]).to(_sums_of(rows))
 
 
-def _pieces(ptr: list[int]) -> list[tuple[int, int]]:
-    return list(pairwise(ptr))
+def _sums_of(rows: Tensor) -> torch.dtype:
+    return torch.float64 if rows.dtype == torch.float64 else torch.float32
 
 
 def average(features: Tensor, pairs: Pairs) -> Tensor:

@@ -250,7 +250,8 @@ class SubMConv3d(_Convolution):
         rule, shared = (self.kernel_size, self.dilation), x.indice_dict.get(self.indice_key or "")
         if shared is None:
             found = kernel_map(x.indices, self.kernel_size, dilation=self.dilation)
-            pairs = Pairs(found.ptr.tolist(), found.input, found.output, len(x.indices), len(x.indices))
+            centre = math.prod(self.kernel_size) // 2 if all(n % 2 for n in self.kernel_size) else None
+            pairs = Pairs(found.ptr.tolist(), found.input, found.output, len(x.indices), len(x.indices), centre)
             shared = Shared(True, rule, pairs, x.indices, x.spatial_shape, x.indices, x.spatial_shape)
         elif not shared.submanifold or shared.rule != rule or not _same(shared.indices, x.indices):
             kind = "submanifold" if shared.submanifold else "strided"

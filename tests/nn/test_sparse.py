@@ -343,10 +343,10 @@ def test_any_number_of_threads_gives_the_right_result(set_threads):
     x, layer = some_tensor(16, [12, 12, 12], dtype=torch.float32), made(SubMConv3d(16, 16, 3), torch.float32)
     dense = at(F.conv3d(x.dense(), kernel_of(layer), layer.bias, padding=1), x.indices)
     wanted = gradients(dense, x.features, layer.weight)
-    for threads in (1, 2, 3):
+    for threads in (1, 2):
         set_threads(threads)
         first = None
-        for _ in range(20):
+        for _ in range(15):
             out = layer(x).features
             found = (out.detach(), *gradients(out, x.features, layer.weight))
             first = first or found
