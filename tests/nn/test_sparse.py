@@ -122,7 +122,7 @@ def test_inverse_convolution_equals_a_dense_transposed_one_at_the_voxels_there_w
 
 
 def test_gradcheck_of_all_layers():
-    x = some_tensor(2, [3, 4, 3], 0.4)
+    x = some_tensor(2, [2, 3, 2], 0.5)
     down, up = made(SparseConv3d(2, 3, 2, 2, indice_key="down")), made(SparseInverseConv3d(3, 2, 2, "down"))
     net = SparseSequential(made(SubMConv3d(2, 2, 3)), down, up, SparseMaxPool3d(2), SparseAvgPool3d(3, 2, 1))
     assert torch.autograd.gradcheck(lambda f: net(x.replace_feature(f)).features, x.features)
