@@ -199,6 +199,9 @@ struct Segments {
 /// rows (N, C) to the sum or mean of each segment, out (M, C).
 template <class F>
 void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments, bool mean, View<F, 2> out);
+/// out (M, C) at row (P) += rows (P, C). No row is there twice, so that one worker adds to each.
+template <class F>
+void add_rows(const Exec &on, View<const F, 2> rows, View<const int32_t, 1> row, View<acc_t<F>, 2> out);
 /// rows (N, C) to the maximum or minimum, out (M, C), and, if not null, arg (M, C): the lowest point that has it. A NaN
 /// wins.
 template <class F>
@@ -213,6 +216,39 @@ void scatter_grad(const Exec &on, View<const F, 2> grad, View<const int64_t, 1> 
 /// labels (N); scratch (N); out (M).
 void scatter_mode(const Exec &on, View<const int64_t, 1> labels, const Segments &segments, View<int64_t, 1> scratch,
                   View<int64_t, 1> out);
+
+/// Which inputs does a kernel read for an output o: i = o stride - padding + k dilation along x, y, z, for k from 0 to
+/// size - 1. Outputs are within 0 and shape - 1; anywhere where shape is -1.
+struct KernelRule {
+  int64_t size[3], stride[3], padding[3], dilation[3], shape[3];
+};
+/// Voxels as batch, x, y, z, all different and in ascending order, and the row (M) of the caller's that each is; null:
+/// their own.
+struct SortedVoxels {
+  View<const int32_t, 2> coords;
+  View<const int64_t, 1> row;
+};
+/// kernel_map works by blocks of voxels; so many of them.
+int64_t kernel_map_blocks(const Exec &on, int64_t n);
+/// extent (blocks, 10) of coords (M, 4): how many are below the one before and how many equal it, the lowest b, x, y, z
+/// and the highest.
+void kernel_map_extent(const Exec &on, View<const int32_t, 2> coords, View<int64_t, 2> extent);
+/// The outputs that read each input. Pass 1, end null: count (blocks). Pass 2, with end (blocks), the inclusive running
+/// sum: out (C, 4), input by input, so that many are there more than once.
+void kernel_map_outputs(const Exec &on, View<const int32_t, 2> coords, const KernelRule &rule,
+                        View<const int64_t, 1> end, View<int64_t, 1> count, View<int32_t, 2> out);
+/// The pairs of each offset (kx size_y + ky) size_z + kz, in the order of the outputs.
+struct KernelPairs {
+  View<int64_t, 2> next;           // (offsets, blocks)
+  View<int32_t, 2> first;          // (columns of the kernel, Q): scratch, the first input that each output reads there
+  View<const int64_t, 1> ptr;      // (K + 1), or null
+  View<int32_t, 1> input, output;  // (P) rows of the two
+};
+/// Pass 1, input null: next gets how many pairs there are for each block of outputs, first is filled. Pass 2: next says
+/// where each block begins, and is used up. Of a submanifold map of odd size the first K / 2 offsets are enough: with
+/// ptr each pair is written to the opposite offset too, turned round; the centre is not written.
+void kernel_map_pairs(const Exec &on, const SortedVoxels &in, const SortedVoxels &out, const KernelRule &rule,
+                      const KernelPairs &pairs);
 
 /// CPU only: the weight (E) of edges (E, 2) from a point p to a point q of points (N, 3), with normals (N, 3) n and m:
 /// 1 - n . m, squared where m . (q - p) > 0, which is convex; 0 where that is negative, infinite where it is NaN.

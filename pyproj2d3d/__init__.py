@@ -10,6 +10,7 @@ from .camera import Camera, Matches
 from .data.mesh import render_depth
 from .ops.back_project import back_project
 from .ops.fuse_views import ViewFuser, fuse_views
+from .ops.kernel_map import kernel_map
 from .ops.project import project
 from .ops.sample import sample
 from .ops.scatter import scatter
@@ -18,13 +19,14 @@ from .ops.superpoints import superpoints
 from .ops.visibility import visibility
 from .ops.voxelize import voxelize
 from .ops.zbuffer import zbuffer
-from .results import PointCloud, Voxels
+from .results import KernelMap, PointCloud, Voxels
 
 __version__ = _version("pyproj2d3d")
 __all__ = [
     "CachedFrame",
     "Camera",
     "FeatureCache",
+    "KernelMap",
     "Matches",
     "PointCloud",
     "ViewFuser",
@@ -32,6 +34,7 @@ __all__ = [
     "back_project",
     "build_caches",
     "fuse_views",
+    "kernel_map",
     "project",
     "render_depth",
     "sample",

@@ -32,7 +32,7 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        return self.op not in ("visibility", "voxelize", "superpoints") and self.how != "mode"
+        return self.op not in ("visibility", "voxelize", "superpoints", "kernel_map") and self.how != "mode"
 
     @property
     def host_only(self) -> bool:
@@ -42,7 +42,9 @@ class Case:
     @property
     def synchronises(self) -> bool:
         """On CUDA, for the size of its result."""
-        return self.op in ("visibility", "voxelize") or (self.op == "back_project" and self.how != "pixels")
+        return self.op in ("visibility", "voxelize", "kernel_map") or (
+            self.op == "back_project" and self.how != "pixels"
+        )
 
     def __call__(self, scene: Scene, module: ModuleType = pyproj2d3d) -> Any:
         positional, keywords = self.arguments(scene)
@@ -73,6 +75,12 @@ def clouds_of(scene: Scene) -> Tensor:
 
 def voxels_of(scene: Scene) -> Voxels:
     return pyproj2d3d.reference.voxelize(scene.points, 0.7)
+
+
+def cells_of(scene: Scene) -> Tensor:
+    """(M, 4) int32: occupied voxels of three clouds, in no order."""
+    cells = pyproj2d3d.reference.voxelize(scene.points, 0.5, batch=clouds_of(scene)).coords
+    return cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0)).to(cells.device)]
 
 
 def graph_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,6 +129,9 @@ CASES = [
     Case("scatter", "min", lambda s: ((s.features, voxels_of(s), "min"), {})),
     Case("scatter", "mode", lambda s: ((labels_of(s), voxels_of(s), "mode"), {}), compiled=True),
     Case("scatter", "first", lambda s: ((s.features, voxels_of(s), "first"), {})),
+    Case("kernel_map", "submanifold", lambda s: ((cells_of(s), 3), {}), compiled=True),
+    Case("kernel_map", "halves", lambda s: ((cells_of(s), 2), {"stride": 2}), compiled=True),
+    Case("kernel_map", "strided", lambda s: ((cells_of(s), 3), {"stride": (1, 2, 3), "padding": 1, "dilation": 2})),
     Case("superpoints", "edges", lambda s: (graph_of(s), {"k": 0.3, "min_size": 4}), compiled=True),
     Case("superpoints", "small", lambda s: (graph_of(s), {"k": 0.01, "min_size": 1})),
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),

@@ -60,12 +60,14 @@ def test_the_public_names_are_those_that_are_documented():
 
     assert set(pyproj2d3d.__all__) >= {
         "Camera",
+        "KernelMap",
         "Matches",
         "PointCloud",
         "ViewFuser",
         "Voxels",
         "back_project",
         "fuse_views",
+        "kernel_map",
         "project",
         "render_depth",
         "sample",

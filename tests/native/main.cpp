@@ -15,6 +15,7 @@ void drive_sort_keys();
 void drive_voxelize();
 void drive_scatter();
 void drive_superpoints();
+void drive_kernel_map();
 
 int main() {
   const struct {
@@ -27,6 +28,7 @@ int main() {
       {"fuse_views", drive_fuse_views}, {"back_project", drive_back_project},
       {"sort_keys", drive_sort_keys},   {"voxelize", drive_voxelize},
       {"scatter", drive_scatter},       {"superpoints", drive_superpoints},
+      {"kernel_map", drive_kernel_map},
   };
   for (const auto &driver : drivers) {
     std::printf("%s\n", driver.name);

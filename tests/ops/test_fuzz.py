@@ -17,6 +17,7 @@ from pyproj2d3d import (
     Camera,
     back_project,
     fuse_views,
+    kernel_map,
     project,
     reference,
     sample,
@@ -264,3 +265,31 @@ def test_superpoints_of_any_graph(graph, k, min_size):
         assert reached == members
         if len(members) < min_size:  # and is as large as it has to be, or has no neighbour
             assert not {m for i in members for m in neighbours[i]} - members
+
+
+three = st.tuples(*[st.integers(1, 4)] * 3)
+
+
+@fuzz
+@hypothesis.given(
+    st.lists(
+        st.tuples(st.integers(0, 2), *[st.integers(-4, 4) | st.sampled_from([-(2**31), 2**31 - 1])] * 3), max_size=40
+    ),
+    st.booleans(),
+    three,
+    three,
+    st.none() | st.tuples(three, st.tuples(*[st.integers(0, 3)] * 3), st.none() | st.tuples(*[st.integers(0, 5)] * 3)),
+)
+def test_kernel_map_of_any_voxels(rows, ascending, size, dilation, strided):
+    rows = sorted(set(rows)) if ascending else list(dict.fromkeys(rows))
+    coords = torch.tensor(rows, dtype=torch.int32).reshape(-1, 4)
+    rule = {"dilation": dilation}
+    if strided is not None:
+        rule |= dict(zip(("stride", "padding", "shape"), strided, strict=True))
+    try:
+        found = kernel_map(coords, size, **rule)
+    except ValueError as error:
+        hypothesis.assume("outputs within int32" not in str(error))
+        raise
+    wanted = reference.kernel_map(coords, size, **rule)
+    assert_same_bits([*vars(found).values()], [*vars(wanted).values()])
