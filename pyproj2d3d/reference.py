@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .camera import Camera, Matches
+from .reference_neighbours import ball_query, farthest_point_sample, three_nn  # noqa: F401  (names of this module)
 from .results import PointCloud, Voxels
 
 
