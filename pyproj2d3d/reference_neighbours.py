@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from torch import Tensor
 def farthest_point_sample(points: Tensor, n: int, *, ptr: Tensor | None = None, start: int = 0) -> Tensor:
     bounds = [0, len(points)] if ptr is None else ptr.tolist()
     out = torch.full((len(bounds) - 1, n), -1, device=points.device)
-    for cloud, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for cloud, (begin, end) in enumerate(pairwise(bounds)):
         p = points[begin:end].detach()
         finite = p.isfinite().all(1)
         distance = torch.where(finite, torch.inf, -1.0).to(p.dtype)

@@ -12,13 +12,15 @@ PACKAGE = ROOT / "pyproj2d3d"
 OPERATIONS = [
     *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
     *("back_project", "voxelize", "scatter", "superpoints"),
+    *("farthest_point_sample", "ball_query", "three_nn"),
 ]
 
 # What each module of the package may import from it, at the top of the file or inside a function.
 MAY_IMPORT = {
     "camera": [],
     "results": [],
-    "reference": ["camera", "results"],
+    "reference": ["camera", "results", "reference_neighbours"],
+    "reference_neighbours": [],
     "ops": ["ops", "camera", "results", "_native"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
@@ -38,6 +40,7 @@ AT_THE_TOP = {
     "camera": {"torch"},
     "results": {"torch"},
     "reference": {"torch"},
+    "reference_neighbours": {"torch"},
     "ops": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "cli": set(),
@@ -122,7 +125,7 @@ def test_a_module_says_what_it_is_for(path):
 def test_an_operation_has_the_same_stem_everywhere(op):
     for path in ("csrc/ops/{}.cu", "pyproj2d3d/ops/{}.py", "tests/ops/test_{}.py", "benchmarks/bench_{}.py"):
         assert (ROOT / path.format(op)).is_file(), path.format(op)
-    assert f"def {op}(" in (PACKAGE / "reference.py").read_text()
+    assert any(f"def {op}(" in path.read_text() for path in PACKAGE.glob("reference*.py"))
 
 
 def test_every_operation_is_on_the_list():

@@ -47,34 +47,36 @@ template <class T> struct NeighbourTree {
   /// boxes first, and perhaps for others. d is ((x^2 + y^2) + z^2) of the differences; none is at infinity.
   template <class Found> P2D3D_HD void visit(const T *q, Found &found) const {
     if (levels.root == 0 || !all_finite(q)) return;
-    struct Box {
-      T distance;
-      int32_t level, place;
-    } stack[(kBranch - 1) * kTreeLevels + 1];
+    // Two arrays, not one of pairs: what is read as it was written comes without waiting for the memory.
+    T waiting[(kBranch - 1) * kTreeLevels + 1];
+    int64_t node[(kBranch - 1) * kTreeLevels + 1];  // its place in its level, and the level
     int top = 0;
-    stack[top++] = {T(0), levels.root, 0};
+    waiting[top] = T(0), node[top++] = levels.root;
     while (top > 0) {
-      const Box box = stack[--top];
-      if (!(box.distance <= found.bound())) continue;  // it has come down since
+      if (!(waiting[--top] <= found.bound())) continue;  // which has come down since
+      const int64_t level = node[top] % kLevelEnd, place = node[top] / kLevelEnd;
       T distance[kBranch];
-      if (box.level == 0) {
-        to_points(leaves.data + int64_t(box.place) * (3 * kBranch), q, distance);
+      if (level == 0) {
+        to_points(leaves.data + place * (3 * kBranch), q, distance);
         for (int c = 0; c < kBranch; ++c)
-          if (distance[c] <= found.bound()) found.take(distance[c], order(int64_t(box.place) * kBranch + c));
+          if (distance[c] <= found.bound()) found.take(distance[c], order(place * kBranch + c));
         continue;
       }
-      to_boxes(nodes.data + (levels.begin[box.level] + box.place) * (6 * kBranch), q, distance);
+      to_boxes(nodes.data + (levels.begin[level] + place) * (6 * kBranch), q, distance);
       const int first = top;
       for (int c = 0; c < kBranch; ++c) {
         if (!(distance[c] <= found.bound())) continue;
         int at = top++;
-        for (; at > first && stack[at - 1].distance < distance[c]; --at) stack[at] = stack[at - 1];
-        stack[at] = {distance[c], box.level - 1, box.place * kBranch + c};
+        for (; at > first && waiting[at - 1] < distance[c]; --at)
+          waiting[at] = waiting[at - 1], node[at] = node[at - 1];
+        waiting[at] = distance[c], node[at] = (place * kBranch + c) * kLevelEnd + level - 1;
       }
     }
   }
 
  private:
+  static constexpr int64_t kLevelEnd = 16;
+
   P2D3D_HD static void to_points(const T *xyz, const T *q, T *distance) {
     for (int c = 0; c < kBranch; ++c) {
       const T x = q[0] - xyz[c], y = q[1] - xyz[kBranch + c], z = q[2] - xyz[2 * kBranch + c];

@@ -71,4 +71,6 @@ def _fake(points: Tensor, queries: Tensor, radius: float, k: int) -> tuple[Tenso
     return queries.new_empty(n, k, dtype=torch.int64), queries.new_empty(n, dtype=torch.int64)
 
 
-_ball_query = register("ball_query(Tensor points, Tensor queries, float radius, SymInt k) -> (Tensor, Tensor)", _run, _fake)
+_ball_query = register(
+    "ball_query(Tensor points, Tensor queries, float radius, SymInt k) -> (Tensor, Tensor)", _run, _fake
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -97,8 +99,8 @@ def _run(points: Tensor, ptr: Tensor | None, n: int, start: int) -> Tensor:
 
 def _along_curve(points: Tensor, ptr: Tensor) -> Tensor:
     """The points of each cloud in the order of a curve of its own."""
-    orders, bounds = [ptr.new_empty(0)], ptr.tolist()
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    orders = [ptr.new_empty(0)]
+    for begin, end in pairwise(ptr.tolist()):
         if end > begin:
             cloud = points[begin:end]
             orders.append(along_curve(cloud, curve_frame(cloud)) + begin)
