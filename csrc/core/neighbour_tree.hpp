@@ -43,8 +43,9 @@ template <class T> struct NeighbourTree {
         order(order),
         levels(order.shape[0]) {}
 
-  /// Calls found.take(d, n) for every point n whose squared distance d from q may be at most found.bound(), nearer
-  /// boxes first, and perhaps for others. d is ((x^2 + y^2) + z^2) of the differences; none is at infinity.
+  /// Calls found.take(d, n) for every point n whose squared distance d from q may be at most found.bound(), the
+  /// nearest box of each node first, and perhaps for others. d is ((x^2 + y^2) + z^2) of the differences; none is at
+  /// infinity.
   template <class Found> P2D3D_HD void visit(const T *q, Found &found) const {
     if (levels.root == 0 || !all_finite(q)) return;
     // Two arrays, not one of pairs: what is read as it was written comes without waiting for the memory.
@@ -67,8 +68,10 @@ template <class T> struct NeighbourTree {
       for (int c = 0; c < kBranch; ++c) {
         if (!(distance[c] <= found.bound())) continue;
         int at = top++;
-        for (; at > first && waiting[at - 1] < distance[c]; --at)
+        if (at > first && waiting[at - 1] < distance[c]) {  // the nearest stays on top: sorting all pays less
           waiting[at] = waiting[at - 1], node[at] = node[at - 1];
+          --at;
+        }
         waiting[at] = distance[c], node[at] = (place * kBranch + c) * kLevelEnd + level - 1;
       }
     }

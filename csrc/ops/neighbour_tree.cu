@@ -67,27 +67,33 @@ template <class T> struct FillNode {  // one node
   }
 };
 
+/// With one thread for so many elements that it does not take longer to start than to run.
+Exec for_size(const Exec &on, int64_t n) {
+  Exec fewer = on;
+  fewer.threads = int(std::min<int64_t>(on.threads, n / 1024 + 1));
+  return fewer;
+}
+
 }  // namespace
 
 int64_t neighbour_tree_nodes(int64_t points) { return TreeLevels(points).nodes(); }
 
 template <class T>
 void curve_keys(const Exec &on, View<const T, 2> points, View<const T, 1> frame, View<int64_t, 1> key) {
-  for_each(on, 1, key.shape[0], KeyOnCurve<T>{points, frame, key});
+  for_each(for_size(on, key.shape[0]), 1, key.shape[0], KeyOnCurve<T>{points, frame, key});
 }
 
 template <class T>
 void neighbour_tree(const Exec &on, View<const T, 2> points, View<const int64_t, 1> order, View<T, 3> leaves,
                     View<T, 3> nodes) {
   const TreeLevels levels(order.shape[0]);
-  for_each(on, 1, levels.width[0], FillLeaf<T>{points, order, leaves});
+  for_each(for_size(on, levels.width[0]), 1, levels.width[0], FillLeaf<T>{points, order, leaves});
   for (int level = 1; level <= levels.root; ++level) {
+    const int64_t width = levels.width[level], below = levels.width[level - 1];
     T *to = nodes.data + levels.begin[level] * (6 * kBranch);
-    const int64_t below = levels.width[level - 1];
-    if (level == 1) for_each(on, 1, levels.width[1], FillNode<T>{leaves.data, below, 3, 0, to});
-    else
-      for_each(on, 1, levels.width[level],
-               FillNode<T>{nodes.data + levels.begin[level - 1] * (6 * kBranch), below, 6, 3, to});
+    const FillNode<T> of_leaves{leaves.data, below, 3, 0, to};
+    const FillNode<T> of_nodes{nodes.data + levels.begin[level - 1] * (6 * kBranch), below, 6, 3, to};
+    for_each(for_size(on, width), 1, width, level == 1 ? of_leaves : of_nodes);
   }
 }
 
