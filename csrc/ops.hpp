@@ -5,6 +5,7 @@
 
 #include "core/exec.hpp"
 #include "core/half.hpp"
+#include "core/neighbour_tree.hpp"
 #include "core/view.hpp"
 
 /// The inverse poses, rounded nowhere. world_from_camera (V, 4, 4); out (V, 3, 4): general 3x3 inverse by cofactors.
@@ -260,6 +261,50 @@ void superpoints_weights(const Exec &on, View<const T, 2> points, View<const T, 
 template <class T>
 void superpoints_merge(View<const int64_t, 2> edges, View<const T, 1> sorted, double k, int64_t min_size,
                        View<int64_t, 1> order, View<T, 1> threshold, View<int64_t, 1> size, View<int64_t, 1> out);
+
+/// n of each cloud's points, each the farthest from those before it: out (B n), into points (N, 3). ptr (B + 1): where
+/// clouds begin; on CUDA one that does not ascend within the points stops the kernel. start: the first one's place in
+/// its cloud; the lowest finite point where there is none or it is not finite. -1 where no finite point is left.
+/// distance (N) is scratch.
+template <class T>
+void farthest_point_sample(const Exec &on, View<const T, 2> points, View<const int64_t, 1> ptr, int64_t start,
+                           int64_t n, View<T, 1> distance, View<int64_t, 1> out);
+/// CPU only: the same, faster, with points in buckets of `size`. order (N) lists each cloud's points, neighbours side
+/// by side. Scratch: sorted (4, N), point (N), bucket (7, N / size + B), farthest (N / size + B).
+template <class T>
+void farthest_point_sample_buckets(const Exec &on, View<const T, 2> points, View<const int64_t, 1> ptr,
+                                   View<const int64_t, 1> order, int64_t start, int64_t n, int64_t size,
+                                   View<T, 2> sorted, View<int32_t, 1> point, View<T, 2> bucket,
+                                   View<int32_t, 1> farthest, View<int64_t, 1> out);
+/// The size of a bucket for clouds of so many points in all.
+int64_t farthest_point_sample_bucket(int64_t points);
+
+/// key (N): the place along a space-filling curve, of kCurveBits bits, of points (N, 3) in cubes from the corner
+/// frame[0:3] with the edge frame[3]. A point beyond them is as at their border, one that is not finite the last.
+template <class T>
+void curve_keys(const Exec &on, View<const T, 2> points, View<const T, 1> frame, View<int64_t, 1> key);
+/// A tree over points (N, 3) in this order (N), of any kind: see core/neighbour_tree.hpp for leaves and nodes.
+template <class T>
+void neighbour_tree(const Exec &on, View<const T, 2> points, View<const int64_t, 1> order, View<T, 3> leaves,
+                    View<T, 3> nodes);
+/// How many nodes it has for so many points.
+int64_t neighbour_tree_nodes(int64_t points);
+
+/// The points at a distance below radius from queries (Q, 3): index (Q, k) the lowest k of them, ascending, then -1;
+/// count (Q) all of them. turn (Q): the order in which queries are answered, a permutation.
+template <class T>
+void ball_query(const Exec &on, const NeighbourTree<T> &tree, View<const T, 2> queries, View<const int64_t, 1> turn,
+                double radius, View<int64_t, 2> index, View<int64_t, 1> count);
+
+/// The three points nearest to queries (Q, 3), of equal ones the lowest: squared distance and index (Q, 3), infinite
+/// and -1 where there are fewer.
+template <class T>
+void three_nn(const Exec &on, const NeighbourTree<T> &tree, View<const T, 2> queries, View<const int64_t, 1> turn,
+              View<T, 2> distance, View<int64_t, 2> index);
+/// Its gradient: to the queries, out (Q, 3), and what each neighbour of each query gets of it, pull (3 Q, 3).
+template <class T>
+void three_nn_grad(const Exec &on, View<const T, 2> points, View<const T, 2> queries, View<const int64_t, 2> index,
+                   View<const T, 2> grad, View<T, 2> pull, View<T, 2> out);
 
 /// CPU only: the first match that is not a point of n_points at a pixel of n_pixels, or does not ascend within its
 /// view; M where all are sound.

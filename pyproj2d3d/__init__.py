@@ -9,6 +9,8 @@ from .cache import CachedFrame, FeatureCache, build_caches
 from .camera import Camera, Matches
 from .data.mesh import render_depth
 from .ops.back_project import back_project
+from .ops.ball_query import ball_query
+from .ops.farthest_point_sample import farthest_point_sample
 from .ops.fuse_views import ViewFuser, fuse_views
 from .ops.kernel_map import kernel_map
 from .ops.project import project
@@ -16,6 +18,7 @@ from .ops.sample import sample
 from .ops.scatter import scatter
 from .ops.splat import splat
 from .ops.superpoints import superpoints
+from .ops.three_nn import three_nn
 from .ops.visibility import visibility
 from .ops.voxelize import voxelize
 from .ops.zbuffer import zbuffer
@@ -32,7 +35,9 @@ __all__ = [
     "ViewFuser",
     "Voxels",
     "back_project",
+    "ball_query",
     "build_caches",
+    "farthest_point_sample",
     "fuse_views",
     "kernel_map",
     "project",
@@ -41,6 +46,7 @@ __all__ = [
     "scatter",
     "splat",
     "superpoints",
+    "three_nn",
     "visibility",
     "voxelize",
     "zbuffer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -32,7 +33,8 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        return self.op not in ("visibility", "voxelize", "superpoints", "kernel_map") and self.how != "mode"
+        without = ("visibility", "voxelize", "superpoints", "farthest_point_sample", "ball_query", "kernel_map")
+        return self.op not in without and self.how != "mode"
 
     @property
     def host_only(self) -> bool:
@@ -93,6 +95,19 @@ def graph_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     return points, normals, edges
 
 
+def sampled_clouds_of(scene: Scene) -> Arguments:
+    """Three clouds, or none where there is no point; as many samples as the shortest has, but 40 at most."""
+    n = len(scene.points)
+    ptr = [0, n // 2, n // 2 + n // 4, n] if n >= 4 else [0, n] if n else [0]
+    least = min((b - a for a, b in pairwise(ptr)), default=1)
+    return (scene.points, min(40, least)), {"ptr": torch.tensor(ptr, device=scene.points.device)}
+
+
+def queries_of(scene: Scene) -> Tensor:
+    """(Q, 3): some points, and some beside them."""
+    return torch.cat((scene.points[::7], scene.points[::5] + 0.1))
+
+
 def labels_of(scene: Scene) -> Tensor:
     """(N,) int64 from -1."""
     return torch.arange(len(scene.points), device=scene.points.device) % 5 - 1
@@ -134,6 +149,10 @@ CASES = [
     Case("kernel_map", "strided", lambda s: ((cells_of(s), 3), {"stride": (1, 2, 3), "padding": 1, "dilation": 2})),
     Case("superpoints", "edges", lambda s: (graph_of(s), {"k": 0.3, "min_size": 4}), compiled=True),
     Case("superpoints", "small", lambda s: (graph_of(s), {"k": 0.01, "min_size": 1})),
+    Case("farthest_point_sample", "clouds", sampled_clouds_of, compiled=True),
+    Case("ball_query", "few", lambda s: ((s.points, queries_of(s), 0.9, 4), {}), compiled=True),
+    Case("ball_query", "all", lambda s: ((s.points, queries_of(s), 1.5, 200), {})),
+    Case("three_nn", "points", lambda s: ((s.points, queries_of(s)), {}), compiled=True),
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
     [
         *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
         *("back_project", "voxelize", "scatter", "superpoints", "kernel_map"),
+        *("farthest_point_sample", "ball_query", "three_nn"),
     ],
 )
 def test_docstring_of_operation_shows_what_it_returns(stem):

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "pyproj2d3d"
 OPERATIONS = [
     *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
     *("back_project", "voxelize", "scatter", "superpoints", "kernel_map"),
+    *("farthest_point_sample", "ball_query", "three_nn"),
 ]
 
 # What each module of the package may import from it, at the top of the file or inside a function.

@@ -6,6 +6,8 @@ written arithmetic, so that integers agree to the bit.
 """
 
 from .back_project import back_project
+from .ball_query import ball_query
+from .farthest_point_sample import farthest_point_sample
 from .fuse_views import fuse_views
 from .kernel_map import kernel_map
 from .project import camera_from_world, nearest_pixel, project
@@ -13,13 +15,16 @@ from .sample import sample
 from .scatter import scatter
 from .splat import splat
 from .superpoints import superpoints
+from .three_nn import three_nn
 from .visibility import metres, visibility
 from .voxelize import voxelize
 from .zbuffer import zbuffer
 
 __all__ = [
     "back_project",
+    "ball_query",
     "camera_from_world",
+    "farthest_point_sample",
     "fuse_views",
     "kernel_map",
     "metres",
@@ -29,6 +34,7 @@ __all__ = [
     "scatter",
     "splat",
     "superpoints",
+    "three_nn",
     "visibility",
     "voxelize",
     "zbuffer",

@@ -16,6 +16,8 @@ from scenes import assert_close, assert_same_bits
 from pyproj2d3d import (
     Camera,
     back_project,
+    ball_query,
+    farthest_point_sample,
     fuse_views,
     kernel_map,
     project,
@@ -23,6 +25,7 @@ from pyproj2d3d import (
     sample,
     scatter,
     superpoints,
+    three_nn,
     visibility,
     voxelize,
     zbuffer,
@@ -293,3 +296,41 @@ def test_kernel_map_of_any_voxels(rows, ascending, size, dilation, strided):
         raise
     wanted = reference.kernel_map(coords, size, **rule)
     assert_same_bits([*vars(found).values()], [*vars(wanted).values()])
+
+
+@st.composite
+def clouds(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and queries, many of them in one place."""
+    dtype = draw(dtypes)
+    points, queries = (torch.tensor(draw(points_of), dtype=torch.float64).reshape(-1, 3).to(dtype) for _ in range(2))
+    return points, torch.cat((queries, points[::2]))
+
+
+@fuzz
+@hypothesis.given(clouds(), st.sampled_from([1e-15, 0.5, 1.0, 2.0, 1e15]) | st.floats(0.01, 8), st.integers(1, 50))
+def test_ball_query_of_any_points(cloud, radius, k):
+    index, count = ball_query(*cloud, radius, k)
+    assert_same_bits((index, count), reference.ball_query(*cloud, radius, k))
+    for row, n in zip(index.tolist(), count.tolist(), strict=True):
+        found = row[: min(n, k)]
+        assert found == sorted(set(found))
+        assert row[min(n, k) :] == [-1] * (k - min(n, k))
+
+
+@fuzz
+@hypothesis.given(clouds())
+def test_three_nn_of_any_points(cloud):
+    assert_same_bits(three_nn(*cloud), reference.three_nn(*cloud))
+
+
+@fuzz
+@hypothesis.given(clouds(), st.data())
+def test_farthest_point_sample_of_any_points(cloud, data):
+    _, points = cloud
+    if len(points) == 0:
+        return
+    n, start = data.draw(st.integers(1, len(points))), data.draw(st.integers(0, len(points) - 1))
+    found = farthest_point_sample(points, n, start=start)
+    assert torch.equal(found, reference.farthest_point_sample(points, n, start=start))
+    chosen = found[found >= 0].tolist()
+    assert len(set(chosen)) == len(chosen) == min(n, int(points.isfinite().all(1).sum()))
