@@ -9,6 +9,7 @@ from .cache import CachedFrame, FeatureCache, build_caches
 from .camera import Camera, Matches
 from .data.mesh import render_depth
 from .ops.back_project import back_project
+from .ops.cluster import cluster
 from .ops.fuse_views import ViewFuser, fuse_views
 from .ops.project import project
 from .ops.sample import sample
@@ -31,6 +32,7 @@ __all__ = [
     "Voxels",
     "back_project",
     "build_caches",
+    "cluster",
     "fuse_views",
     "project",
     "render_depth",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .camera import Camera, Matches
+from .reference_cluster import cluster as cluster
 from .results import PointCloud, Voxels
 
 

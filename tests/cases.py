@@ -32,7 +32,7 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        return self.op not in ("visibility", "voxelize", "superpoints") and self.how != "mode"
+        return self.op not in ("visibility", "voxelize", "superpoints", "cluster") and self.how != "mode"
 
     @property
     def host_only(self) -> bool:
@@ -42,7 +42,7 @@ class Case:
     @property
     def synchronises(self) -> bool:
         """On CUDA, for the size of its result."""
-        return self.op in ("visibility", "voxelize") or (self.op == "back_project" and self.how != "pixels")
+        return self.op in ("visibility", "voxelize", "cluster") or (self.op == "back_project" and self.how != "pixels")
 
     def __call__(self, scene: Scene, module: ModuleType = pyproj2d3d) -> Any:
         positional, keywords = self.arguments(scene)
@@ -123,6 +123,9 @@ CASES = [
     Case("scatter", "first", lambda s: ((s.features, voxels_of(s), "first"), {})),
     Case("superpoints", "edges", lambda s: (graph_of(s), {"k": 0.3, "min_size": 4}), compiled=True),
     Case("superpoints", "small", lambda s: (graph_of(s), {"k": 0.01, "min_size": 1})),
+    Case("cluster", "near", lambda s: ((s.points, labels_of(s), 0.2), {}), compiled=True),
+    Case("cluster", "large", lambda s: ((s.points, labels_of(s) // 2, 0.7), {"min_size": 5})),
+    Case("cluster", "far", lambda s: ((s.points, labels_of(s) * 2**28, 1e-8), {})),  # 63 bits do not do
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
     "stem",
     [
         *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
-        *("back_project", "voxelize", "scatter", "superpoints"),
+        *("back_project", "voxelize", "scatter", "cluster", "superpoints"),
     ],
 )
 def test_docstring_of_operation_shows_what_it_returns(stem):

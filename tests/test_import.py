@@ -65,6 +65,7 @@ def test_the_public_names_are_those_that_are_documented():
         "ViewFuser",
         "Voxels",
         "back_project",
+        "cluster",
         "fuse_views",
         "project",
         "render_depth",

@@ -14,6 +14,7 @@ void drive_back_project();
 void drive_sort_keys();
 void drive_voxelize();
 void drive_scatter();
+void drive_cluster();
 void drive_superpoints();
 
 int main() {
@@ -21,12 +22,19 @@ int main() {
     const char *name;
     void (*drive)();
   } drivers[] = {
-      {"project", drive_project},       {"visibility", drive_visibility},
-      {"matches", drive_matches},       {"zbuffer", drive_zbuffer},
-      {"splat", drive_splat},           {"sample", drive_sample},
-      {"fuse_views", drive_fuse_views}, {"back_project", drive_back_project},
-      {"sort_keys", drive_sort_keys},   {"voxelize", drive_voxelize},
-      {"scatter", drive_scatter},       {"superpoints", drive_superpoints},
+      {"project", drive_project},
+      {"visibility", drive_visibility},
+      {"matches", drive_matches},
+      {"zbuffer", drive_zbuffer},
+      {"splat", drive_splat},
+      {"sample", drive_sample},
+      {"fuse_views", drive_fuse_views},
+      {"back_project", drive_back_project},
+      {"sort_keys", drive_sort_keys},
+      {"voxelize", drive_voxelize},
+      {"scatter", drive_scatter},
+      {"cluster", drive_cluster},
+      {"superpoints", drive_superpoints},
   };
   for (const auto &driver : drivers) {
     std::printf("%s\n", driver.name);
