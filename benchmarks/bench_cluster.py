@@ -95,7 +95,7 @@ def numbered(found: Tensor) -> Tensor:
 
 
 def scipy_components(points: np.ndarray, labels: np.ndarray, radius: float) -> np.ndarray:
-    """All pairs within the radius, those of one label as a graph, and its components; in float64, every point in one."""
+    """All pairs within the radius, those of one label as a graph, and its components; in float64."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

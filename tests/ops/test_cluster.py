@@ -33,7 +33,7 @@ def some_cloud(n: int, dtype=torch.float32, seed: int = 0, spread: float = 3.0) 
 
 
 def by_flooding(points: Tensor, labels: Tensor, radius: float, min_size: int = 1) -> Tensor:
-    """From each point that has no cluster yet to all that can be reached, one after the other, in NumPy's arithmetic."""
+    """From each point that has no cluster yet to all that can be reached, one after the other."""
     p, dtype = points.numpy(), points.numpy().dtype.type
     good = np.isfinite(p).all(1) & (labels.numpy() >= 0)
     found, number = np.full(len(p), -1), 0
