@@ -5,6 +5,7 @@ Conventions: :mod:`pyproj2d3d.camera`. Every operation again in plain torch: :mo
 
 from importlib.metadata import version as _version
 
+from .boxes import box_iou_3d, nms_3d
 from .cache import CachedFrame, FeatureCache, build_caches
 from .camera import Camera, Matches
 from .data.mesh import render_depth
@@ -31,9 +32,11 @@ __all__ = [
     "ViewFuser",
     "Voxels",
     "back_project",
+    "box_iou_3d",
     "build_caches",
     "cluster",
     "fuse_views",
+    "nms_3d",
     "project",
     "render_depth",
     "sample",

@@ -25,6 +25,10 @@ def test_docstring_of_operation_shows_what_it_returns(stem):
     _run_examples(f"pyproj2d3d.ops.{stem}")
 
 
+def test_docstrings_of_boxes_show_what_they_return():
+    _run_examples("pyproj2d3d.boxes")
+
+
 def test_docstring_of_camera_shows_what_it_returns():
     _run_examples("pyproj2d3d.camera")
 

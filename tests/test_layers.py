@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "ops": ["ops", "camera", "results", "_native"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
-    "metrics": ["metrics"],
-    "": ["camera", "results", "ops", "data", "cache"],  # the package itself: its public names
+    "boxes": ["ops"],
+    "metrics": ["metrics", "boxes"],
+    "": ["camera", "results", "ops", "boxes", "data", "cache"],  # the package itself: its public names
     "report_colors": [],
     "report_3d": ["report_colors", ""],
     "report": ["report_3d", "report_colors"],
@@ -41,6 +42,7 @@ AT_THE_TOP = {
     "reference": {"torch"},
     "reference_cluster": {"torch"},
     "ops": {"torch"},
+    "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "cli": set(),
 }
