@@ -251,6 +251,17 @@ struct KernelPairs {
 void kernel_map_pairs(const Exec &on, const SortedVoxels &in, const SortedVoxels &out, const KernelRule &rule,
                       const KernelPairs &pairs);
 
+/// Points (N, 3) sorted by their cells, which ascend by coords (M, 4): label, x, y, z; cell c has those from ptr (M +
+/// 1) of c on. No cell is empty, and all points of one are less than the radius apart.
+template <class T> struct Cells {
+  View<const int32_t, 2> coords;
+  View<const int64_t, 1> ptr;
+  View<const T, 2> points;
+};
+/// Joins cells of equal label that have two points less than the radius apart, which is less than two cells and a
+/// diagonal: root (M), the lowest cell that each hangs together with.
+template <class T> void cluster_cells(const Exec &on, Cells<T> cells, double radius, View<int64_t, 1> root);
+
 /// CPU only: the weight (E) of edges (E, 2) from a point p to a point q of points (N, 3), with normals (N, 3) n and m:
 /// 1 - n . m, squared where m . (q - p) > 0, which is convex; 0 where that is negative, infinite where it is NaN.
 template <class T>

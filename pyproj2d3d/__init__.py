@@ -5,11 +5,13 @@ Conventions: :mod:`pyproj2d3d.camera`. Every operation again in plain torch: :mo
 
 from importlib.metadata import version as _version
 
+from .boxes import box_iou_3d, nms_3d
 from .cache import CachedFrame, FeatureCache, build_caches
 from .camera import Camera, Matches
 from .data.mesh import render_depth
 from .ops.back_project import back_project
 from .ops.ball_query import ball_query
+from .ops.cluster import cluster
 from .ops.farthest_point_sample import farthest_point_sample
 from .ops.fuse_views import ViewFuser, fuse_views
 from .ops.kernel_map import kernel_map
@@ -36,10 +38,13 @@ __all__ = [
     "Voxels",
     "back_project",
     "ball_query",
+    "box_iou_3d",
     "build_caches",
+    "cluster",
     "farthest_point_sample",
     "fuse_views",
     "kernel_map",
+    "nms_3d",
     "project",
     "render_depth",
     "sample",

@@ -33,7 +33,15 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        without = ("visibility", "voxelize", "superpoints", "farthest_point_sample", "ball_query", "kernel_map")
+        without = (
+            "visibility",
+            "voxelize",
+            "superpoints",
+            "farthest_point_sample",
+            "ball_query",
+            "kernel_map",
+            "cluster",
+        )
         return self.op not in without and self.how != "mode"
 
     @property
@@ -44,7 +52,7 @@ class Case:
     @property
     def synchronises(self) -> bool:
         """On CUDA, for the size of its result."""
-        return self.op in ("visibility", "voxelize", "kernel_map") or (
+        return self.op in ("visibility", "voxelize", "kernel_map", "cluster") or (
             self.op == "back_project" and self.how != "pixels"
         )
 
@@ -153,6 +161,9 @@ CASES = [
     Case("ball_query", "few", lambda s: ((s.points, queries_of(s), 0.9, 4), {}), compiled=True),
     Case("ball_query", "all", lambda s: ((s.points, queries_of(s), 1.5, 200), {})),
     Case("three_nn", "points", lambda s: ((s.points, queries_of(s)), {}), compiled=True),
+    Case("cluster", "near", lambda s: ((s.points, labels_of(s), 0.2), {}), compiled=True),
+    Case("cluster", "large", lambda s: ((s.points, labels_of(s) // 2, 0.7), {"min_size": 5})),
+    Case("cluster", "far", lambda s: ((s.points, labels_of(s) * 2**28, 1e-8), {})),  # 63 bits do not do
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

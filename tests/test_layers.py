@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyproj2d3d"
 OPERATIONS = [
     *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
-    *("back_project", "voxelize", "scatter", "superpoints", "kernel_map"),
+    *("back_project", "voxelize", "scatter", "superpoints", "kernel_map", "cluster"),
     *("farthest_point_sample", "ball_query", "three_nn"),
 ]
 
@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "nn": ["nn", "ops", "camera", "results"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
-    "metrics": ["metrics"],
-    "": ["camera", "results", "ops", "data", "cache"],  # the package itself: its public names
+    "boxes": ["ops"],
+    "metrics": ["metrics", "boxes"],
+    "": ["camera", "results", "ops", "boxes", "data", "cache"],  # the package itself: its public names
     "report_colors": [],
     "report_3d": ["report_colors", ""],
     "report": ["report_3d", "report_colors"],
@@ -42,6 +43,7 @@ AT_THE_TOP = {
     "reference": {"torch"},
     "ops": {"torch"},
     "nn": {"torch"},
+    "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "cli": set(),
 }

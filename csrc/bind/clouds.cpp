@@ -1,4 +1,5 @@
-// back_project, voxelize, scatter, kernel_map and superpoints: images to clouds, clouds to voxels and segments.
+// back_project, voxelize, scatter, kernel_map, cluster and superpoints: images to clouds, clouds to voxels and
+// segments.
 
 #include "bind/tensor.hpp"
 #include "ops.hpp"
@@ -246,6 +247,20 @@ void bind_kernel_map(py::module_ &m) {
       kNoGil);
 }
 
+void bind_cluster(py::module_ &m) {
+  m.def(
+      "cluster_cells",
+      [](const Exec &on, const Array &coords, const Array &ptr, const Array &points, double radius, const Array &root) {
+        visit_geometry(points.dtype, [&](auto type) {
+          using T = decltype(type);
+          const Cells<T> cells{coords.view<const int32_t, 2>(), ptr.view<const int64_t, 1>(),
+                               points.view<const T, 2>()};
+          cluster_cells(on, cells, radius, root.view<int64_t, 1>());
+        });
+      },
+      kNoGil);
+}
+
 void bind_superpoints(py::module_ &m) {
   m.def(
       "superpoints_weights",
@@ -278,5 +293,6 @@ void bind_clouds(py::module_ &m) {
   bind_voxelize(m);
   bind_scatter(m);
   bind_kernel_map(m);
+  bind_cluster(m);
   bind_superpoints(m);
 }

@@ -7,6 +7,7 @@ written arithmetic, so that integers agree to the bit.
 
 from .back_project import back_project
 from .ball_query import ball_query
+from .cluster import cluster
 from .farthest_point_sample import farthest_point_sample
 from .fuse_views import fuse_views
 from .kernel_map import kernel_map
@@ -24,6 +25,7 @@ __all__ = [
     "back_project",
     "ball_query",
     "camera_from_world",
+    "cluster",
     "farthest_point_sample",
     "fuse_views",
     "kernel_map",

@@ -14,6 +14,7 @@ void drive_back_project();
 void drive_sort_keys();
 void drive_voxelize();
 void drive_scatter();
+void drive_cluster();
 void drive_superpoints();
 void drive_kernel_map();
 void drive_farthest_point_sample();
@@ -43,6 +44,7 @@ int main() {
       {"neighbour_tree", drive_neighbour_tree},
       {"ball_query", drive_ball_query},
       {"three_nn", drive_three_nn},
+      {"cluster", drive_cluster},
   };
   for (const auto &driver : drivers) {
     std::printf("%s\n", driver.name);

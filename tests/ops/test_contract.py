@@ -125,7 +125,7 @@ def test_the_same_bits_twice(case, device, feature_dtype):
 
 SAME_BITS = (
     *("project", "visibility", "zbuffer", "voxelize", "superpoints"),
-    *("farthest_point_sample", "ball_query", "three_nn", "kernel_map"),
+    *("farthest_point_sample", "ball_query", "three_nn", "kernel_map", "cluster"),
 )
 
 
@@ -257,7 +257,7 @@ def test_every_registered_operation_is_checked():
 
 WITHOUT_GRADIENT = (
     *("visibility", "zbuffer_points", "voxelize", "scatter_mode", "superpoints"),
-    *("farthest_point_sample", "ball_query"),
+    *("farthest_point_sample", "ball_query", "cluster"),
 )
 TRACK = {"fuse_views": 6, "scatter_extreme": 5}  # the argument without which a maximum has none
 

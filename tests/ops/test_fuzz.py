@@ -17,6 +17,7 @@ from pyproj2d3d import (
     Camera,
     back_project,
     ball_query,
+    cluster,
     farthest_point_sample,
     fuse_views,
     kernel_map,
@@ -334,3 +335,22 @@ def test_farthest_point_sample_of_any_points(cloud, data):
     assert torch.equal(found, reference.farthest_point_sample(points, n, start=start))
     chosen = found[found >= 0].tolist()
     assert len(set(chosen)) == len(chosen) == min(n, int(points.isfinite().all(1).sum()))
+
+
+@fuzz
+@hypothesis.given(
+    st.lists(st.tuples(*[coordinate] * 3, st.integers(-1, 2)), max_size=60),
+    st.sampled_from([0.5, 1.0, 0.1, 1e-6, 3.0, 1e9]) | st.floats(0.01, 4),
+    st.integers(1, 4),
+    dtypes,
+)
+def test_cluster_of_any_points(rows, radius, min_size, dtype):
+    rows = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4)
+    points, labels = rows[:, :3].to(dtype), rows[:, 3].long()
+    near = points.isfinite().all(1) & (points.abs().amax(1) < 1.2e9 * radius)
+    points, labels = points[near | ~points.isfinite().all(1)], labels[near | ~points.isfinite().all(1)]
+    found = cluster(points, labels, radius, min_size=min_size)
+    assert torch.equal(found, reference.cluster(points, labels, radius, min_size=min_size))
+    known = found[found >= 0]
+    assert torch.equal(known.unique(), torch.arange(len(known.unique())))
+    assert (torch.bincount(known) >= min_size).all()
