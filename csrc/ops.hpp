@@ -5,6 +5,7 @@
 
 #include "core/exec.hpp"
 #include "core/half.hpp"
+#include "core/neighbour_tree.hpp"
 #include "core/view.hpp"
 
 /// The inverse poses, rounded nowhere. world_from_camera (V, 4, 4); out (V, 3, 4): general 3x3 inverse by cofactors.
@@ -199,6 +200,9 @@ struct Segments {
 /// rows (N, C) to the sum or mean of each segment, out (M, C).
 template <class F>
 void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments, bool mean, View<F, 2> out);
+/// out (M, C) at row (P) += rows (P, C). No row is there twice, so that one worker adds to each.
+template <class F>
+void add_rows(const Exec &on, View<const F, 2> rows, View<const int32_t, 1> row, View<acc_t<F>, 2> out);
 /// rows (N, C) to the maximum or minimum, out (M, C), and, if not null, arg (M, C): the lowest point that has it. A NaN
 /// wins.
 template <class F>
@@ -214,6 +218,50 @@ void scatter_grad(const Exec &on, View<const F, 2> grad, View<const int64_t, 1> 
 void scatter_mode(const Exec &on, View<const int64_t, 1> labels, const Segments &segments, View<int64_t, 1> scratch,
                   View<int64_t, 1> out);
 
+/// Which inputs does a kernel read for an output o: i = o stride - padding + k dilation along x, y, z, for k from 0 to
+/// size - 1. Outputs are within 0 and shape - 1; anywhere where shape is -1.
+struct KernelRule {
+  int64_t size[3], stride[3], padding[3], dilation[3], shape[3];
+};
+/// Voxels as batch, x, y, z, all different and in ascending order, and the row (M) of the caller's that each is; null:
+/// their own.
+struct SortedVoxels {
+  View<const int32_t, 2> coords;
+  View<const int64_t, 1> row;
+};
+/// kernel_map works by blocks of voxels; so many of them.
+int64_t kernel_map_blocks(const Exec &on, int64_t n);
+/// extent (blocks, 10) of coords (M, 4): how many are below the one before and how many equal it, the lowest b, x, y, z
+/// and the highest.
+void kernel_map_extent(const Exec &on, View<const int32_t, 2> coords, View<int64_t, 2> extent);
+/// The outputs that read each input. Pass 1, end null: count (blocks). Pass 2, with end (blocks), the inclusive running
+/// sum: out (C, 4), input by input, so that many are there more than once.
+void kernel_map_outputs(const Exec &on, View<const int32_t, 2> coords, const KernelRule &rule,
+                        View<const int64_t, 1> end, View<int64_t, 1> count, View<int32_t, 2> out);
+/// The pairs of each offset (kx size_y + ky) size_z + kz, in the order of the outputs.
+struct KernelPairs {
+  View<int64_t, 2> next;           // (offsets, blocks)
+  View<int32_t, 2> first;          // (columns of the kernel, Q): scratch, the first input that each output reads there
+  View<const int64_t, 1> ptr;      // (K + 1), or null
+  View<int32_t, 1> input, output;  // (P) rows of the two
+};
+/// Pass 1, input null: next gets how many pairs there are for each block of outputs, first is filled. Pass 2: next says
+/// where each block begins, and is used up. Of a submanifold map of odd size the first K / 2 offsets are enough: with
+/// ptr each pair is written to the opposite offset too, turned round; the centre is not written.
+void kernel_map_pairs(const Exec &on, const SortedVoxels &in, const SortedVoxels &out, const KernelRule &rule,
+                      const KernelPairs &pairs);
+
+/// Points (N, 3) sorted by their cells, which ascend by coords (M, 4): label, x, y, z; cell c has those from ptr (M +
+/// 1) of c on. No cell is empty, and all points of one are less than the radius apart.
+template <class T> struct Cells {
+  View<const int32_t, 2> coords;
+  View<const int64_t, 1> ptr;
+  View<const T, 2> points;
+};
+/// Joins cells of equal label that have two points less than the radius apart, which is less than two cells and a
+/// diagonal: root (M), the lowest cell that each hangs together with.
+template <class T> void cluster_cells(const Exec &on, Cells<T> cells, double radius, View<int64_t, 1> root);
+
 /// CPU only: the weight (E) of edges (E, 2) from a point p to a point q of points (N, 3), with normals (N, 3) n and m:
 /// 1 - n . m, squared where m . (q - p) > 0, which is convex; 0 where that is negative, infinite where it is NaN.
 template <class T>
@@ -224,6 +272,50 @@ void superpoints_weights(const Exec &on, View<const T, 2> points, View<const T, 
 template <class T>
 void superpoints_merge(View<const int64_t, 2> edges, View<const T, 1> sorted, double k, int64_t min_size,
                        View<int64_t, 1> order, View<T, 1> threshold, View<int64_t, 1> size, View<int64_t, 1> out);
+
+/// n of each cloud's points, each the farthest from those before it: out (B n), into points (N, 3). ptr (B + 1): where
+/// clouds begin; on CUDA one that does not ascend within the points stops the kernel. start: the first one's place in
+/// its cloud; the lowest finite point where there is none or it is not finite. -1 where no finite point is left.
+/// distance (N) is scratch.
+template <class T>
+void farthest_point_sample(const Exec &on, View<const T, 2> points, View<const int64_t, 1> ptr, int64_t start,
+                           int64_t n, View<T, 1> distance, View<int64_t, 1> out);
+/// CPU only: the same, faster, with points in buckets of `size`. order (N) lists each cloud's points, neighbours side
+/// by side. Scratch: sorted (4, N), point (N), bucket (7, N / size + B), farthest (N / size + B).
+template <class T>
+void farthest_point_sample_buckets(const Exec &on, View<const T, 2> points, View<const int64_t, 1> ptr,
+                                   View<const int64_t, 1> order, int64_t start, int64_t n, int64_t size,
+                                   View<T, 2> sorted, View<int32_t, 1> point, View<T, 2> bucket,
+                                   View<int32_t, 1> farthest, View<int64_t, 1> out);
+/// The size of a bucket for clouds of so many points in all.
+int64_t farthest_point_sample_bucket(int64_t points);
+
+/// key (N): the place along a space-filling curve, of kCurveBits bits, of points (N, 3) in cubes from the corner
+/// frame[0:3] with the edge frame[3]. A point beyond them is as at their border, one that is not finite the last.
+template <class T>
+void curve_keys(const Exec &on, View<const T, 2> points, View<const T, 1> frame, View<int64_t, 1> key);
+/// A tree over points (N, 3) in this order (N), of any kind: see core/neighbour_tree.hpp for leaves and nodes.
+template <class T>
+void neighbour_tree(const Exec &on, View<const T, 2> points, View<const int64_t, 1> order, View<T, 3> leaves,
+                    View<T, 3> nodes);
+/// How many nodes it has for so many points.
+int64_t neighbour_tree_nodes(int64_t points);
+
+/// The points at a distance below radius from queries (Q, 3): index (Q, k) the lowest k of them, ascending, then -1;
+/// count (Q) all of them. turn (Q): the order in which queries are answered, a permutation.
+template <class T>
+void ball_query(const Exec &on, const NeighbourTree<T> &tree, View<const T, 2> queries, View<const int64_t, 1> turn,
+                double radius, View<int64_t, 2> index, View<int64_t, 1> count);
+
+/// The three points nearest to queries (Q, 3), of equal ones the lowest: squared distance and index (Q, 3), infinite
+/// and -1 where there are fewer.
+template <class T>
+void three_nn(const Exec &on, const NeighbourTree<T> &tree, View<const T, 2> queries, View<const int64_t, 1> turn,
+              View<T, 2> distance, View<int64_t, 2> index);
+/// Its gradient: to the queries, out (Q, 3), and what each neighbour of each query gets of it, pull (3 Q, 3).
+template <class T>
+void three_nn_grad(const Exec &on, View<const T, 2> points, View<const T, 2> queries, View<const int64_t, 2> index,
+                   View<const T, 2> grad, View<T, 2> pull, View<T, 2> out);
 
 /// CPU only: the first match that is not a point of n_points at a pixel of n_pixels, or does not ascend within its
 /// view; M where all are sound.

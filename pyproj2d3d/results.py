@@ -1,4 +1,4 @@
-"""What do the operations hand back where one tensor does not say it? Clouds and voxels, as plain tensors with names."""
+"""What do operations hand back where one tensor does not say it? Clouds, voxels, kernel maps: tensors with names."""
 
 from __future__ import annotations
 
@@ -51,3 +51,25 @@ class Voxels:
 
     def __repr__(self) -> str:
         return f"Voxels(M={len(self)}, N={self.inverse.shape[0]}, {self.coords.device})"
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """Which input does each offset of a kernel read for each output; what :func:`kernel_map` returns.
+
+    ``input[ptr[k] : ptr[k + 1]]`` and ``output[ptr[k] : ptr[k + 1]]`` are the pairs of offset k, in the order of the
+    outputs' (batch, x, y, z). Within an offset no input and no output is there twice.
+    """
+
+    ptr: Tensor  # (K + 1,) int64; offset k = (kx size_y + ky) size_z + kz
+    input: Tensor  # (P,) int32, rows of the voxels that were given
+    output: Tensor  # (P,) int32, rows of ``coords``
+    coords: Tensor  # (Q, 4) int32: batch, x, y, z of the outputs; of a submanifold map the voxels that were given
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return self.input.shape[0]
+
+    def __repr__(self) -> str:
+        offsets = self.ptr.shape[0] - 1
+        return f"KernelMap(K={offsets}, P={len(self)}, Q={self.coords.shape[0]}, {self.coords.device})"

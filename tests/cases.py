@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -32,7 +33,16 @@ class Case:
 
     @property
     def differentiable(self) -> bool:
-        return self.op not in ("visibility", "voxelize", "superpoints") and self.how != "mode"
+        without = (
+            "visibility",
+            "voxelize",
+            "superpoints",
+            "farthest_point_sample",
+            "ball_query",
+            "kernel_map",
+            "cluster",
+        )
+        return self.op not in without and self.how != "mode"
 
     @property
     def host_only(self) -> bool:
@@ -42,7 +52,9 @@ class Case:
     @property
     def synchronises(self) -> bool:
         """On CUDA, for the size of its result."""
-        return self.op in ("visibility", "voxelize") or (self.op == "back_project" and self.how != "pixels")
+        return self.op in ("visibility", "voxelize", "kernel_map", "cluster") or (
+            self.op == "back_project" and self.how != "pixels"
+        )
 
     def __call__(self, scene: Scene, module: ModuleType = pyproj2d3d) -> Any:
         positional, keywords = self.arguments(scene)
@@ -75,6 +87,12 @@ def voxels_of(scene: Scene) -> Voxels:
     return pyproj2d3d.reference.voxelize(scene.points, 0.7)
 
 
+def cells_of(scene: Scene) -> Tensor:
+    """(M, 4) int32: occupied voxels of three clouds, in no order."""
+    cells = pyproj2d3d.reference.voxelize(scene.points, 0.5, batch=clouds_of(scene)).coords
+    return cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0)).to(cells.device)]
+
+
 def graph_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     """Points, normals (N, 3) along the axes for most, and edges (3 N, 2): some twice, some from a point to itself."""
     points = scene.points.cpu()
@@ -83,6 +101,19 @@ def graph_of(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     normals = torch.where(torch.rand(n, 1, generator=rng) < 0.8, slope.round(), slope)
     edges = torch.stack((torch.arange(3 * n) % max(n, 1), torch.randint(max(n, 1), (3 * n,), generator=rng)), dim=1)
     return points, normals, edges
+
+
+def sampled_clouds_of(scene: Scene) -> Arguments:
+    """Three clouds, or none where there is no point; as many samples as the shortest has, but 40 at most."""
+    n = len(scene.points)
+    ptr = [0, n // 2, n // 2 + n // 4, n] if n >= 4 else [0, n] if n else [0]
+    least = min((b - a for a, b in pairwise(ptr)), default=1)
+    return (scene.points, min(40, least)), {"ptr": torch.tensor(ptr, device=scene.points.device)}
+
+
+def queries_of(scene: Scene) -> Tensor:
+    """(Q, 3): some points, and some beside them."""
+    return torch.cat((scene.points[::7], scene.points[::5] + 0.1))
 
 
 def labels_of(scene: Scene) -> Tensor:
@@ -121,8 +152,18 @@ CASES = [
     Case("scatter", "min", lambda s: ((s.features, voxels_of(s), "min"), {})),
     Case("scatter", "mode", lambda s: ((labels_of(s), voxels_of(s), "mode"), {}), compiled=True),
     Case("scatter", "first", lambda s: ((s.features, voxels_of(s), "first"), {})),
+    Case("kernel_map", "submanifold", lambda s: ((cells_of(s), 3), {}), compiled=True),
+    Case("kernel_map", "halves", lambda s: ((cells_of(s), 2), {"stride": 2}), compiled=True),
+    Case("kernel_map", "strided", lambda s: ((cells_of(s), 3), {"stride": (1, 2, 3), "padding": 1, "dilation": 2})),
     Case("superpoints", "edges", lambda s: (graph_of(s), {"k": 0.3, "min_size": 4}), compiled=True),
     Case("superpoints", "small", lambda s: (graph_of(s), {"k": 0.01, "min_size": 1})),
+    Case("farthest_point_sample", "clouds", sampled_clouds_of, compiled=True),
+    Case("ball_query", "few", lambda s: ((s.points, queries_of(s), 0.9, 4), {}), compiled=True),
+    Case("ball_query", "all", lambda s: ((s.points, queries_of(s), 1.5, 200), {})),
+    Case("three_nn", "points", lambda s: ((s.points, queries_of(s)), {}), compiled=True),
+    Case("cluster", "near", lambda s: ((s.points, labels_of(s), 0.2), {}), compiled=True),
+    Case("cluster", "large", lambda s: ((s.points, labels_of(s) // 2, 0.7), {"min_size": 5})),
+    Case("cluster", "far", lambda s: ((s.points, labels_of(s) * 2**28, 1e-8), {})),  # 63 bits do not do
     Case("fuse_views", "mean", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {}), compiled=True),
     Case("fuse_views", "max", lambda s: ((s.maps, s.matches, len(s.points), SIZE), {"reduce": "max"}), compiled=True),
     Case("fuse_views", "unit", lambda s: ((s.maps, s.matches, len(s.points), SIZE), UNIT | {"mode": "nearest"})),

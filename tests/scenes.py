@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyproj2d3d import Camera, Matches, PointCloud, Voxels, reference
+from pyproj2d3d import Camera, KernelMap, Matches, PointCloud, Voxels, reference
 
 SIZE = (48, 64)  # H, W of the images
 CPU = torch.device("cpu")
@@ -52,6 +52,8 @@ def tensors_of(result: Any) -> tuple[Tensor, ...]:
         return tuple(t for t in parts if t is not None)
     if isinstance(result, Voxels):
         return result.coords, result.inverse, result.counts, result.ptr, result.order
+    if isinstance(result, KernelMap):
+        return result.ptr, result.input, result.output, result.coords
     if isinstance(result, Camera):
         return result.intrinsics, result.world_from_camera
     if isinstance(result, tuple | list):

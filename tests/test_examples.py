@@ -18,11 +18,16 @@ ROOT = Path(__file__).parents[1]
     "stem",
     [
         *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
-        *("back_project", "voxelize", "scatter", "superpoints"),
+        *("back_project", "voxelize", "scatter", "superpoints", "kernel_map", "cluster"),
+        *("farthest_point_sample", "ball_query", "three_nn"),
     ],
 )
 def test_docstring_of_operation_shows_what_it_returns(stem):
     _run_examples(f"pyproj2d3d.ops.{stem}")
+
+
+def test_docstrings_of_boxes_show_what_they_return():
+    _run_examples("pyproj2d3d.boxes")
 
 
 def test_docstring_of_camera_shows_what_it_returns():

@@ -11,19 +11,22 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyproj2d3d"
 OPERATIONS = [
     *("project", "visibility", "zbuffer", "splat", "sample", "fuse_views"),
-    *("back_project", "voxelize", "scatter", "superpoints"),
+    *("back_project", "voxelize", "scatter", "superpoints", "kernel_map", "cluster"),
+    *("farthest_point_sample", "ball_query", "three_nn"),
 ]
 
 # What each module of the package may import from it, at the top of the file or inside a function.
 MAY_IMPORT = {
     "camera": [],
     "results": [],
-    "reference": ["camera", "results"],
+    "reference": ["reference", "camera", "results"],
     "ops": ["ops", "camera", "results", "_native"],
+    "nn": ["nn", "ops", "camera", "results"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
-    "metrics": ["metrics"],
-    "": ["camera", "results", "ops", "data", "cache"],  # the package itself: its public names
+    "boxes": ["ops"],
+    "metrics": ["metrics", "boxes"],
+    "": ["camera", "results", "ops", "boxes", "data", "cache"],  # the package itself: its public names
     "report_colors": [],
     "report_3d": ["report_colors", ""],
     "report": ["report_3d", "report_colors"],
@@ -39,6 +42,8 @@ AT_THE_TOP = {
     "results": {"torch"},
     "reference": {"torch"},
     "ops": {"torch"},
+    "nn": {"torch"},
+    "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "cli": set(),
 }
@@ -120,9 +125,10 @@ def test_a_module_says_what_it_is_for(path):
 
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_an_operation_has_the_same_stem_everywhere(op):
-    for path in ("csrc/ops/{}.cu", "pyproj2d3d/ops/{}.py", "tests/ops/test_{}.py", "benchmarks/bench_{}.py"):
+    here = ("csrc/ops/{}.cu", "pyproj2d3d/ops/{}.py", "pyproj2d3d/reference/{}.py")
+    for path in (*here, "tests/ops/test_{}.py", "benchmarks/bench_{}.py"):
         assert (ROOT / path.format(op)).is_file(), path.format(op)
-    assert f"def {op}(" in (PACKAGE / "reference.py").read_text()
+    assert f"def {op}(" in (PACKAGE / "reference" / f"{op}.py").read_text()
 
 
 def test_every_operation_is_on_the_list():

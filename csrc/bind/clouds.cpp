@@ -1,4 +1,5 @@
-// back_project, voxelize, scatter and superpoints: images to clouds, clouds to voxels and segments.
+// back_project, voxelize, scatter, kernel_map, cluster and superpoints: images to clouds, clouds to voxels and
+// segments.
 
 #include "bind/tensor.hpp"
 #include "ops.hpp"
@@ -166,6 +167,15 @@ void bind_scatter(py::module_ &m) {
       },
       kNoGil);
   m.def(
+      "add_rows",
+      [](const Exec &on, const Array &rows, const Array &row, const Array &out) {
+        visit_features(rows.dtype, [&](auto feature) {
+          using F = decltype(feature);
+          add_rows(on, rows.view<const F, 2>(), row.view<const int32_t, 1>(), out.view<acc_t<F>, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
       "scatter_extreme",
       [](const Exec &on, const Array &rows, const Array &order, const Array &ptr, bool maximum, const Array &out,
          const Array &arg) {
@@ -193,6 +203,60 @@ void bind_scatter(py::module_ &m) {
          const Array &out) {
         scatter_mode(on, labels.view<const int64_t, 1>(), segments_of(order, ptr), scratch.view<int64_t, 1>(),
                      out.view<int64_t, 1>());
+      },
+      kNoGil);
+}
+
+void bind_kernel_map(py::module_ &m) {
+  using Three = std::array<int64_t, 3>;
+  py::class_<KernelRule>(m, "KernelRule")
+      .def(py::init(
+          [](const Three &size, const Three &stride, const Three &padding, const Three &dilation, const Three &shape) {
+            KernelRule rule;
+            for (size_t d = 0; d < 3; ++d) {
+              rule.size[d] = size[d], rule.stride[d] = stride[d], rule.padding[d] = padding[d];
+              rule.dilation[d] = dilation[d], rule.shape[d] = shape[d];
+            }
+            return rule;
+          }));
+  m.def("kernel_map_blocks", kernel_map_blocks);
+  m.def(
+      "kernel_map_extent",
+      [](const Exec &on, const Array &coords, const Array &extent) {
+        kernel_map_extent(on, coords.view<const int32_t, 2>(), extent.view<int64_t, 2>());
+      },
+      kNoGil);
+  m.def(
+      "kernel_map_outputs",
+      [](const Exec &on, const Array &coords, const KernelRule &rule, const Array &end, const Array &count,
+         const Array &out) {
+        kernel_map_outputs(on, coords.view<const int32_t, 2>(), rule, end.view<const int64_t, 1>(),
+                           count.view<int64_t, 1>(), out.view<int32_t, 2>());
+      },
+      kNoGil);
+  m.def(
+      "kernel_map_pairs",
+      [](const Exec &on, const Array &in, const Array &in_row, const Array &out, const Array &out_row,
+         const KernelRule &rule, const Array &next, const Array &first, const Array &ptr, const Array &input,
+         const Array &output) {
+        kernel_map_pairs(on, {in.view<const int32_t, 2>(), in_row.view<const int64_t, 1>()},
+                         {out.view<const int32_t, 2>(), out_row.view<const int64_t, 1>()}, rule,
+                         {next.view<int64_t, 2>(), first.view<int32_t, 2>(), ptr.view<const int64_t, 1>(),
+                          input.view<int32_t, 1>(), output.view<int32_t, 1>()});
+      },
+      kNoGil);
+}
+
+void bind_cluster(py::module_ &m) {
+  m.def(
+      "cluster_cells",
+      [](const Exec &on, const Array &coords, const Array &ptr, const Array &points, double radius, const Array &root) {
+        visit_geometry(points.dtype, [&](auto type) {
+          using T = decltype(type);
+          const Cells<T> cells{coords.view<const int32_t, 2>(), ptr.view<const int64_t, 1>(),
+                               points.view<const T, 2>()};
+          cluster_cells(on, cells, radius, root.view<int64_t, 1>());
+        });
       },
       kNoGil);
 }
@@ -228,5 +292,7 @@ void bind_clouds(py::module_ &m) {
   bind_back_project(m);
   bind_voxelize(m);
   bind_scatter(m);
+  bind_kernel_map(m);
+  bind_cluster(m);
   bind_superpoints(m);
 }

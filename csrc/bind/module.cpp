@@ -1,7 +1,8 @@
 #include "bind/tensor.hpp"
 #include "ops.hpp"
 
-void bind_clouds(py::module_ &m);  // clouds.cpp
+void bind_clouds(py::module_ &m);      // clouds.cpp
+void bind_neighbours(py::module_ &m);  // neighbours.cpp
 
 namespace {
 
@@ -301,4 +302,5 @@ PYBIND11_MODULE(_native, m) {
   bind_sample(m);
   bind_fuse_views(m);
   bind_clouds(m);
+  bind_neighbours(m);
 }

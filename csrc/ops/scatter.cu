@@ -48,6 +48,27 @@ template <class F, int W> struct SumOfSegment {  // one piece of one row
   }
 };
 
+template <class F, int W> struct AddRow {  // one piece of one row
+  View<const F, 2> rows;
+  View<const int32_t, 1> row;
+  View<acc_t<F>, 2> out;
+
+  P2D3D_HD void operator()(int64_t p, int64_t lane) const {
+    const int64_t channels = out.shape[1], first = lane * W, m = row(p);
+    if (p + kAhead < rows.shape[0]) prefetch(row(p + kAhead), first, lane);
+    P2D3D_DEVICE_CHECK(m >= 0 && m < out.shape[0]);
+    const int width = lane_end<W>(channels, lane);
+    const F *from = rows.data + p * channels + first;
+    acc_t<F> *to = out.data + m * channels + first;
+    P2D3D_FOR_CHANNELS(c, W, width) to[c] += acc_t<F>(from[c]);
+  }
+  P2D3D_HD void prefetch(int64_t m, int64_t first, int64_t lane) const {
+    const char *to = reinterpret_cast<const char *>(out.data + m * out.shape[1] + first);
+    const int64_t bytes = lane_end<W>(out.shape[1], lane) * int64_t(sizeof(acc_t<F>));
+    for (int64_t b = 0; b < bytes; b += 64) P2D3D_PREFETCH(to + b);
+  }
+};
+
 template <class F, int W> struct ExtremeOfSegment {  // one piece of one row
   SegmentRows<F, W> from;
   bool maximum;
@@ -157,6 +178,12 @@ void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments
 }
 
 template <class F>
+void add_rows(const Exec &on, View<const F, 2> rows, View<const int32_t, 1> row, View<acc_t<F>, 2> out) {
+  for_each_lane(on, rows.shape[0], rows.shape[1],
+                [&](auto width) { return AddRow<F, decltype(width)::value>{rows, row, out}; });
+}
+
+template <class F>
 void scatter_extreme(const Exec &on, View<const F, 2> rows, const Segments &segments, bool maximum, View<F, 2> out,
                      View<int64_t, 2> arg) {
   for_each_lane(on, out.shape[0], out.shape[1], [&](auto width) {
@@ -178,6 +205,7 @@ void scatter_mode(const Exec &on, View<const int64_t, 1> labels, const Segments 
 }
 
 #define P2D3D_FOR(F)                                                                                                  \
+  template void add_rows<F>(const Exec &, View<const F, 2>, View<const int32_t, 1>, View<acc_t<F>, 2>);               \
   template void scatter_sum<F>(const Exec &, View<const F, 2>, const Segments &, bool, View<F, 2>);                   \
   template void scatter_extreme<F>(const Exec &, View<const F, 2>, const Segments &, bool, View<F, 2>,                \
                                    View<int64_t, 2>);                                                                 \

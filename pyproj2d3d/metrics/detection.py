@@ -1,9 +1,6 @@
 """How well are objects boxed? IoU of boxes that turn about the up axis, and VoteNet's mean average precision.
 
-A box is 7 numbers: its centre x, y, z and full sizes along its own three axes, in metres, z up; and its heading, the
-angle in radians from the x axis to its own first axis, counter-clockwise seen from above. VoteNet's ``heading_angle``
-has the other sign, and its SUN RGB-D files store half the sizes. A box with a size that is not positive is empty: its
-IoU is 0.
+A box is 7 numbers, as :mod:`pyproj2d3d.boxes` says.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..boxes import iou_of_pairs
 from ._check import check_count, check_range, check_same_device, check_shape, finite_floats, integers
 from .average_precision import Verdicts, average_precision
 
@@ -54,7 +52,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     check_shape("a", a, None, 7)
     check_shape("b", b, None, 7)
     check_same_device("b", b, "a", a)
-    return _iou(finite_floats("a", a)[:, None], finite_floats("b", b)[None])
+    return iou_of_pairs(finite_floats("a", a)[:, None], finite_floats("b", b)[None])
 
 
 def match_boxes(
@@ -97,7 +95,7 @@ def match_boxes(
     same_class = labels[:, None] == target_labels
     iou = boxes.new_full((len(boxes), len(target_boxes) + 1), -1.0)  # the last column: there may be no target
     p, g = same_class.nonzero(as_tuple=True)
-    iou[p, g] = _iou(boxes[p], target_boxes[g])
+    iou[p, g] = iou_of_pairs(boxes[p], target_boxes[g])
     best, target = (t.cpu() for t in iou.max(dim=1))
     order = scores.cpu().argsort(descending=True, stable=True)
     threshold_rows = [
@@ -138,51 +136,3 @@ def _first(found: Tensor, target: Tensor, order: Tensor) -> Tensor:
 def _voc_area(precision: Tensor, recall: Tensor) -> Tensor:
     envelope = precision.flip(0).cummax(dim=0).values.flip(0)
     return (envelope * recall.diff(prepend=recall.new_zeros(1))).sum()
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Of boxes (..., 7) and (..., 7) that broadcast, float64."""
-    up, half_a, half_b = a[..., 2] - b[..., 2], a[..., 5] / 2, b[..., 5] / 2
-    height = torch.minimum(up + half_a, half_b) - torch.maximum(up - half_a, -half_b)
-    shared = _shared_footprint(a, b) * height.clamp(min=0)
-    union = a[..., 3:6].prod(dim=-1) + b[..., 3:6].prod(dim=-1) - shared
-    return torch.where(shared > 0, shared / union, 0)
-
-
-def _shared_footprint(a: Tensor, b: Tensor) -> Tensor:
-    """Area that the rectangles of two boxes share, seen from above.
-
-    In the frame of b its rectangle is |x| <= X, |y| <= Y. Moving every place to the nearest one of that rectangle
-    leaves what is inside as it is and flattens the rest onto its border, so the border of a, moved so, still surrounds
-    exactly the shared area: the integral of clamp(x) d clamp(y) along it. There are no corners to find, to sort or to
-    compare with a tolerance.
-    """
-    half_a, half_b = a[..., 3:5].clamp(min=0) / 2, b[..., 3:5].clamp(min=0) / 2
-    cos_b, sin_b, turn = b[..., 6].cos(), b[..., 6].sin(), a[..., 6] - b[..., 6]
-    east, north = (a[..., :2] - b[..., :2]).unbind(dim=-1)
-    length, width = half_a.unbind(dim=-1)
-    long_x, long_y, wide_x, wide_y = turn.cos() * length, turn.sin() * length, -turn.sin() * width, turn.cos() * width
-    x = [cos_b * east + sin_b * north + i * long_x + j * wide_x for i, j in _COUNTER_CLOCKWISE]
-    y = [cos_b * north - sin_b * east + i * long_y + j * wide_y for i, j in _COUNTER_CLOCKWISE]
-    edges = (_edge_integral(x[i - 1], y[i - 1], x[i], y[i], *half_b.unbind(dim=-1)) for i in range(4))
-    return torch.stack(list(edges)).sum(dim=0).clamp(min=0)
-
-
-_COUNTER_CLOCKWISE = ((1, 1), (-1, 1), (-1, -1), (1, -1))
-
-
-def _edge_integral(x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor, half_x: Tensor, half_y: Tensor) -> Tensor:
-    """Of clamp(x) d clamp(y) along an edge: trapezoids between the places where it crosses a bound."""
-    dx, dy = x1 - x0, y1 - y0
-    begin, end = _crossings(y0, dy, half_y)
-    middle = [torch.clamp(s, begin, end) for s in _crossings(x0, dx, half_x)]
-    s = torch.stack((begin, *middle, end), dim=-1)
-    x = torch.clamp(x0[..., None] + s * dx[..., None], -half_x[..., None], half_x[..., None])
-    return dy * torch.trapezoid(x, s, dim=-1)
-
-
-def _crossings(start: Tensor, step: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where, from 0 to 1, a way from ``start`` by ``step`` enters and leaves -half to half; anywhere if it stands."""
-    divisor = torch.where(step == 0, 1, step)
-    low, high = (-half - start) / divisor, (half - start) / divisor
-    return torch.minimum(low, high).clamp(0, 1), torch.maximum(low, high).clamp(0, 1)

@@ -16,7 +16,7 @@ except ImportError as error:  # the source tree, or a build for another Python
         f"the source tree hides the installed package). The cause: {error}"
     ) from error
 
-__all__ = ["contiguous", "empty", "native", "on", "register", "sort_keys", "sum_by_key"]
+__all__ = ["add_rows", "contiguous", "empty", "native", "on", "register", "sort_keys", "sum_by_key"]
 
 rehearse_cuda = False  # tests without a GPU set it: the CPU then runs the functors that CUDA would, one by one
 _HUGE = 4 << 20  # bytes from which huge pages pay; NumPy draws the same line
@@ -89,6 +89,14 @@ def sort_keys(key: Tensor, end: int) -> tuple[Tensor, Tensor]:
     scratch = empty(key, n if key.dtype == torch.int32 else 4 * n, dtype=torch.int64)
     native.sort_keys(on(key), key.contiguous(), (end - 1).bit_length(), scratch, sorted_key, order)
     return sorted_key, order
+
+
+def add_rows(out: Tensor, row: Tensor, rows: Tensor) -> None:
+    """``out[row[i]] += rows[i]``, for rows (P,) int32 of which none is there twice: one worker adds to each.
+
+    ``out`` is in the dtype that ``rows`` are summed in: float64 for float64, else float32.
+    """
+    native.add_rows(on(out), rows, row, out)
 
 
 def sum_by_key(

@@ -97,7 +97,10 @@ def _check_origin(origin: Tensor | Sequence[float] | None, points: Tensor) -> Te
 Cloud = tuple[Tensor, Tensor | None, Tensor, tuple[float, float, float]]  # points, batch, origin, size
 
 
-def _run(points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: float, z: float) -> tuple[Tensor, ...]:
+def occupied_voxels(
+    points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: float, z: float
+) -> tuple[Tensor, ...]:
+    """What :class:`Voxels` holds, for arguments that are checked but for their values."""
     n, new = len(points), points.new_empty
     if n == 0:
         index = torch.zeros(1, dtype=torch.int64, device=points.device)
@@ -178,6 +181,6 @@ def _fake(points: Tensor, batch: Tensor | None, origin: Tensor, x: float, y: flo
 _voxelize = register(
     "voxelize(Tensor points, Tensor? batch, Tensor origin, float x, float y, float z)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _run,
+    occupied_voxels,
     _fake,
 )

@@ -14,19 +14,37 @@ void drive_back_project();
 void drive_sort_keys();
 void drive_voxelize();
 void drive_scatter();
+void drive_cluster();
 void drive_superpoints();
+void drive_kernel_map();
+void drive_farthest_point_sample();
+void drive_neighbour_tree();
+void drive_ball_query();
+void drive_three_nn();
 
 int main() {
   const struct {
     const char *name;
     void (*drive)();
   } drivers[] = {
-      {"project", drive_project},       {"visibility", drive_visibility},
-      {"matches", drive_matches},       {"zbuffer", drive_zbuffer},
-      {"splat", drive_splat},           {"sample", drive_sample},
-      {"fuse_views", drive_fuse_views}, {"back_project", drive_back_project},
-      {"sort_keys", drive_sort_keys},   {"voxelize", drive_voxelize},
-      {"scatter", drive_scatter},       {"superpoints", drive_superpoints},
+      {"project", drive_project},
+      {"visibility", drive_visibility},
+      {"matches", drive_matches},
+      {"zbuffer", drive_zbuffer},
+      {"splat", drive_splat},
+      {"sample", drive_sample},
+      {"fuse_views", drive_fuse_views},
+      {"back_project", drive_back_project},
+      {"sort_keys", drive_sort_keys},
+      {"voxelize", drive_voxelize},
+      {"scatter", drive_scatter},
+      {"superpoints", drive_superpoints},
+      {"kernel_map", drive_kernel_map},
+      {"farthest_point_sample", drive_farthest_point_sample},
+      {"neighbour_tree", drive_neighbour_tree},
+      {"ball_query", drive_ball_query},
+      {"three_nn", drive_three_nn},
+      {"cluster", drive_cluster},
   };
   for (const auto &driver : drivers) {
     std::printf("%s\n", driver.name);

@@ -45,6 +45,18 @@ template <class F> void run(const Voxels &voxels, int64_t channels, const std::s
       [&](const Exec &on) { scatter_grad<F>(on, grad, voxels.inverse, voxels.ptr, false, arg, out_grad); }, out_grad);
 }
 
+template <class F> void run_add(int64_t p, int64_t m, int64_t channels, const std::string &how) {
+  Random random(24);
+  Array<F, 2> rows(p, channels);
+  randomize(rows, random, -2, 2, 50);
+  Array<int32_t, 1> row(p);  // p of m, each once, in no order
+  for (int64_t i = 0; i < p; ++i) row[i] = int32_t(m - 1 - i);
+  for (int64_t i = p - 1; i > 0; --i) std::swap(row[i], row[random.below(i + 1)]);
+  Array<acc_t<F>, 2> out(m, channels);
+  out.fill(acc_t<F>(0.5));
+  same_bits("add_rows " + how, [&](const Exec &on) { add_rows<F>(on, rows, row, out); }, out);
+}
+
 void run_mode(const Voxels &voxels, const std::string &how) {
   Random random(17);
   Array<int64_t, 1> labels(voxels.order.size()), scratch(labels.size()), out(voxels.ptr.size() - 1);
@@ -67,6 +79,8 @@ void drive_scatter() {
       using F = decltype(type);
       for (const int64_t channels : {66, 4, 1, 0})
         run<F>(voxels, channels, std::string(name_of<F>()) + " x " + std::to_string(channels) + ", " + how);
+      for (const int64_t channels : {66, 4, 1, 0})
+        run_add<F>(m, n + 3, channels, std::string(name_of<F>()) + " x " + std::to_string(channels) + ", " + how);
     });
   }
 }

@@ -123,14 +123,18 @@ def test_the_same_bits_twice(case, device, feature_dtype):
         assert_same_bits(bits_of(case, scene), first)
 
 
+SAME_BITS = (
+    *("project", "visibility", "zbuffer", "voxelize", "superpoints"),
+    *("farthest_point_sample", "ball_query", "three_nn", "kernel_map", "cluster"),
+)
+
+
 @every_case
 def test_the_cpu_and_cuda_agree_and_integers_to_the_bit(case, device, dtype, feature_dtype):
     if device == CPU:
         pytest.skip("takes a CUDA device")
     there, here = (case(make_scene(5000, 3, dtype, feature_dtype, where)) for where in (device, CPU))
-    (assert_same_bits if case.op in ("project", "visibility", "zbuffer", "voxelize", "superpoints") else assert_close)(
-        [t.cpu() for t in tensors_of(there)], here
-    )
+    (assert_same_bits if case.op in SAME_BITS else assert_close)([t.cpu() for t in tensors_of(there)], here)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if not c.synchronises and not c.host_only], ids=str)
@@ -251,7 +255,10 @@ def test_every_registered_operation_is_checked():
     assert len(registered) > 6
 
 
-WITHOUT_GRADIENT = ("visibility", "zbuffer_points", "voxelize", "scatter_mode", "superpoints")
+WITHOUT_GRADIENT = (
+    *("visibility", "zbuffer_points", "voxelize", "scatter_mode", "superpoints"),
+    *("farthest_point_sample", "ball_query", "cluster"),
+)
 TRACK = {"fuse_views": 6, "scatter_extreme": 5}  # the argument without which a maximum has none
 
 

@@ -16,12 +16,17 @@ from scenes import assert_close, assert_same_bits
 from pyproj2d3d import (
     Camera,
     back_project,
+    ball_query,
+    cluster,
+    farthest_point_sample,
     fuse_views,
+    kernel_map,
     project,
     reference,
     sample,
     scatter,
     superpoints,
+    three_nn,
     visibility,
     voxelize,
     zbuffer,
@@ -264,3 +269,88 @@ def test_superpoints_of_any_graph(graph, k, min_size):
         assert reached == members
         if len(members) < min_size:  # and is as large as it has to be, or has no neighbour
             assert not {m for i in members for m in neighbours[i]} - members
+
+
+three = st.tuples(*[st.integers(1, 4)] * 3)
+
+
+@fuzz
+@hypothesis.given(
+    st.lists(
+        st.tuples(st.integers(0, 2), *[st.integers(-4, 4) | st.sampled_from([-(2**31), 2**31 - 1])] * 3), max_size=40
+    ),
+    st.booleans(),
+    three,
+    three,
+    st.none() | st.tuples(three, st.tuples(*[st.integers(0, 3)] * 3), st.none() | st.tuples(*[st.integers(0, 5)] * 3)),
+)
+def test_kernel_map_of_any_voxels(rows, ascending, size, dilation, strided):
+    rows = sorted(set(rows)) if ascending else list(dict.fromkeys(rows))
+    coords = torch.tensor(rows, dtype=torch.int32).reshape(-1, 4)
+    rule = {"dilation": dilation}
+    if strided is not None:
+        rule |= dict(zip(("stride", "padding", "shape"), strided, strict=True))
+    try:
+        found = kernel_map(coords, size, **rule)
+    except ValueError as error:
+        hypothesis.assume("outputs within int32" not in str(error))
+        raise
+    wanted = reference.kernel_map(coords, size, **rule)
+    assert_same_bits([*vars(found).values()], [*vars(wanted).values()])
+
+
+@st.composite
+def clouds(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and queries, many of them in one place."""
+    dtype = draw(dtypes)
+    points, queries = (torch.tensor(draw(points_of), dtype=torch.float64).reshape(-1, 3).to(dtype) for _ in range(2))
+    return points, torch.cat((queries, points[::2]))
+
+
+@fuzz
+@hypothesis.given(clouds(), st.sampled_from([1e-15, 0.5, 1.0, 2.0, 1e15]) | st.floats(0.01, 8), st.integers(1, 50))
+def test_ball_query_of_any_points(cloud, radius, k):
+    index, count = ball_query(*cloud, radius, k)
+    assert_same_bits((index, count), reference.ball_query(*cloud, radius, k))
+    for row, n in zip(index.tolist(), count.tolist(), strict=True):
+        found = row[: min(n, k)]
+        assert found == sorted(set(found))
+        assert row[min(n, k) :] == [-1] * (k - min(n, k))
+
+
+@fuzz
+@hypothesis.given(clouds())
+def test_three_nn_of_any_points(cloud):
+    assert_same_bits(three_nn(*cloud), reference.three_nn(*cloud))
+
+
+@fuzz
+@hypothesis.given(clouds(), st.data())
+def test_farthest_point_sample_of_any_points(cloud, data):
+    _, points = cloud
+    if len(points) == 0:
+        return
+    n, start = data.draw(st.integers(1, len(points))), data.draw(st.integers(0, len(points) - 1))
+    found = farthest_point_sample(points, n, start=start)
+    assert torch.equal(found, reference.farthest_point_sample(points, n, start=start))
+    chosen = found[found >= 0].tolist()
+    assert len(set(chosen)) == len(chosen) == min(n, int(points.isfinite().all(1).sum()))
+
+
+@fuzz
+@hypothesis.given(
+    st.lists(st.tuples(*[coordinate] * 3, st.integers(-1, 2)), max_size=60),
+    st.sampled_from([0.5, 1.0, 0.1, 1e-6, 3.0, 1e9]) | st.floats(0.01, 4),
+    st.integers(1, 4),
+    dtypes,
+)
+def test_cluster_of_any_points(rows, radius, min_size, dtype):
+    rows = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4)
+    points, labels = rows[:, :3].to(dtype), rows[:, 3].long()
+    near = points.isfinite().all(1) & (points.abs().amax(1) < 1.2e9 * radius)
+    points, labels = points[near | ~points.isfinite().all(1)], labels[near | ~points.isfinite().all(1)]
+    found = cluster(points, labels, radius, min_size=min_size)
+    assert torch.equal(found, reference.cluster(points, labels, radius, min_size=min_size))
+    known = found[found >= 0]
+    assert torch.equal(known.unique(), torch.arange(len(known.unique())))
+    assert (torch.bincount(known) >= min_size).all()
