@@ -31,7 +31,7 @@ def picture(seed: int, **options: str) -> np.ndarray:
 
 def known(seed: int) -> dict[str, np.ndarray]:
     """One view, as everything that the files hold of it."""
-    options = RoomOptions(frames=12, size=SIZE, noise=True, holes=True, spacing=0.037)
+    options = RoomOptions(frames=12, size=SIZE, noise=True, holes=True, spacing=0.0355)
     room = SynthRoom(seed, options)
     camera, mesh = room.camera(), room.mesh()
     view = busiest(room, camera)

@@ -140,6 +140,36 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
         generate(tmp_path / "file", scenes=1, options=TINY)
 
 
+def test_a_folder_that_is_there_is_filled_and_a_link_stays_a_link(tmp_path):
+    """It may be a mount point, or in a folder that one must not write to."""
+    for name in ("there", "disk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    (tmp_path / "dangling").symlink_to("new")
+    generate(tmp_path / "plain", scenes=1, options=TINY, processes=1)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    for name in ("there", "link", "dangling"):
+        generate(tmp_path / name, scenes=1, options=TINY, processes=1)
+        assert digest(tmp_path / name) == digest(tmp_path / "plain")
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "new"])
+
+
+def test_of_two_runs_into_one_folder_the_first_to_end_is_kept(tmp_path, monkeypatch):
+    write = WRITERS["scannet"].write
+
+    def slow(out, room, number):
+        write(out, room, number)
+        monkeypatch.setattr(WRITERS["scannet"], "write", write)
+        generate(tmp_path / "out", scenes=2, options=TINY, processes=1)
+
+    monkeypatch.setattr(WRITERS["scannet"], "write", slow)
+    with pytest.raises(FileExistsError, match="out: was empty or not there, but something came there meanwhile"):
+        generate(tmp_path / "out", scenes=1, options=TINY, processes=1)
+    assert len(ScanNet(tmp_path / "out")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def broken(out, room, number):
         (out / "half").mkdir()

@@ -33,7 +33,8 @@ def generate(
 
     Room i of seed s is ``SynthRoom(1_000_000 * s + i, options)``: the first rooms of a longer dataset are those of a
     shorter one. Every fifth room is in the validation split, or in that for tests where a dataset has no other. The
-    files are written beside ``out`` and moved there at the end: what is there is whole. One seed gives equal files on
+    files are written beside ``out``, or into a hidden folder of it where it is there already (it may be a link or a
+    mount point), and moved at the end: what is there is whole. One seed gives equal files on
     one machine with one set of library versions, for any number of processes, and equal labels, depth and poses
     everywhere.
 
@@ -53,7 +54,7 @@ def generate(
     """
     from tqdm import tqdm
 
-    out, options = Path(out), options or RoomOptions()
+    out, options = Path(out).resolve(), options or RoomOptions()
     if layout not in WRITERS:
         raise ValueError(f"layout must be one of {', '.join(WRITERS)}, got {layout!r}")
     if not 1 <= scenes <= 1_000_000:
@@ -65,19 +66,33 @@ def generate(
     WRITERS[layout].check(scenes, options)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: must be an empty folder or not there yet, so that two datasets do not mix")
-    partial_out = out.resolve().with_name(f".{out.resolve().name}.{os.getpid()}.partial")
-    partial_out.mkdir(parents=True)
+    inside = out.exists()
+    partial_out = out / f".{os.getpid()}.partial" if inside else out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial_out.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be written to: {error.strerror}") from error
     try:
         one = partial(_write, partial_out, layout, 1_000_000 * seed, options)
         for _ in tqdm(_each(one, scenes, processes or _cores()), "rooms", total=scenes, disable=None):
             pass
         WRITERS[layout].finish(partial_out, scenes)
-        if out.exists():
-            out.rmdir()
-        partial_out.rename(out)
+        _move(partial_out, out, inside)
     except BaseException:
         shutil.rmtree(partial_out, ignore_errors=True)
         raise
+
+
+def _move(partial_out: Path, out: Path, inside: bool) -> None:
+    """What was written to where it is wanted; another run may have been there first."""
+    if out.exists() and any(path != partial_out for path in out.iterdir()):
+        raise FileExistsError(f"{out}: was empty or not there, but something came there meanwhile: nothing is kept")
+    if not inside:
+        partial_out.rename(out)
+        return
+    for path in sorted(partial_out.iterdir()):
+        path.rename(out / path.name)
+    partial_out.rmdir()
 
 
 def _each(write, scenes: int, processes: int) -> Iterator[None]:  # type: ignore[no-untyped-def]

@@ -29,8 +29,8 @@ class RoomOptions:
         holes: depth is missing at its edges, on dark or shiny surfaces, at grazing angles and beyond the range of the
             sensor.
         spacing: metres between neighbouring vertices of the mesh. Of a cache's pixels at stride 8 and radius 1, at
-            480 x 640, 0.037 covers about 16.4 % and 0.048 about 10.6 % ("studio", whose field of view is wider:
-            0.045 and 0.058); single rooms between 5 and 28 %.
+            480 x 640, 0.0355 covers about 16.4 % and 0.046 about 10.5 % ("studio", whose field of view is wider:
+            0.043 and 0.056); single rooms between 5 and 27 %.
 
     Raises:
         TypeError: ``frames`` or ``size`` is no integer, a number no number, or a switch no bool.
