@@ -164,20 +164,6 @@ def test_global_pools_give_0_to_a_grid_without_voxels():
 # What spconv does.
 
 
-@pytest.fixture
-def spconv(set_threads, monkeypatch):
-    """On one thread: on two its sums race. Its backward asks for a CUDA stream, on the CPU too."""
-    set_threads(1)
-    module = pytest.importorskip("spconv.pytorch")
-    import spconv.pytorch.functional
-    import spconv.pytorch.ops
-
-    for part in (spconv.pytorch.ops, spconv.pytorch.functional):
-        if hasattr(part, "get_current_stream"):
-            monkeypatch.setattr(part, "get_current_stream", lambda: 0)
-    return module
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_u_net_of_spconv_has_the_same_weights_values_and_gradients(spconv, size):

@@ -1,0 +1,118 @@
+"""How do public weights get into our networks? Read without running code, every key accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .sparse import SparseModule
+
+__all__ = ["Keys", "load_weights"]
+
+INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights
+
+
+class Keys(NamedTuple):
+    """What a network lacks of a file, and a file of a network."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+def load_weights(
+    net: nn.Module, source: str | Path | Mapping[str, Any], *, prefix: str = "",
+    rename: Callable[[str], str] | None = None, turn_1x1: bool = False, strict: bool = True,
+) -> Keys:  # fmt: skip
+    """Weights of a file, or of a state dict, into a network.
+
+    Args:
+        net: whose parameters and buffers are set.
+        source: a path to .safetensors or to what ``torch.save`` wrote, read with ``weights_only``; or what that gives:
+            a state dict, or one under the key state_dict, model_state_dict, model or net.
+        prefix: only keys that begin so, without it. A ``module.`` before all keys is left out first.
+        rename: from their names to ours, such as :func:`pyproj2d3d.nn.sr_unet.pointcept_names`.
+        turn_1x1: the weights were trained with a 1x1 convolution that reads its weight as (C_out, C_in), as
+            ``Custom1x1Subm3d`` of SoftGroup and others does. spconv's own, and ours, reads (C_in, C_out).
+        strict: missing and unexpected keys are an error; otherwise they are returned and the rest is loaded.
+
+    Returns:
+        The missing and the unexpected keys, by our names; both empty if ``strict``.
+
+    Raises:
+        ValueError: the file holds more than tensors and plain values, or no weights; a key is missing or unexpected;
+            or a weight has another shape. Nothing has been loaded then.
+
+    A sparse convolution's weight may be in spconv 2's layout, (C_out, k, k, k, C_in), or in that of spconv 1 and early
+    2, (k, k, k, C_in, C_out): the shape tells which.
+    """
+    weights = _state_dict(source)
+    if weights and all(key.startswith("module.") for key in weights):
+        weights = {key.removeprefix("module."): w for key, w in weights.items()}
+    weights = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+    if rename is not None:
+        names = {key: rename(key) for key in weights}
+        for name, times in Counter(names.values()).items():
+            if times > 1:
+                raise ValueError(f"rename must give different names, got {name} for more than one key")
+        weights = {names[key]: w for key, w in weights.items()}
+
+    wanted = net.state_dict()
+    kernels = {
+        f"{name}.weight"
+        for name, m in net.named_modules()
+        if isinstance(m, SparseModule) and f"{name}.weight" in wanted
+    }
+    ready, wrong = {}, []
+    for key in wanted.keys() & weights.keys():
+        ready[key] = _in_our_layout(weights[key], wanted[key], turn_1x1) if key in kernels else weights[key]
+        if ready[key].shape != wanted[key].shape:
+            wrong.append(f"{key} must have shape {tuple(wanted[key].shape)}, got {tuple(weights[key].shape)}")
+    keys = Keys(sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys()))
+    problems = sorted(wrong)
+    if strict:
+        problems += [f"missing: {', '.join(keys.missing)}"] * bool(keys.missing)
+        problems += [f"unexpected: {', '.join(keys.unexpected)}"] * bool(keys.unexpected)
+    if problems:
+        raise ValueError(f"the weights do not fit {type(net).__name__}: " + "; ".join(problems))
+    net.load_state_dict(ready, strict=False)
+    return keys
+
+
+def _in_our_layout(weight: Tensor, wanted: Tensor, turn_1x1: bool) -> Tensor:
+    out, *size, into = wanted.shape
+    if weight.shape != wanted.shape and list(weight.shape) == [*size, into, out]:
+        weight = weight.reshape(wanted.shape) if size == [1, 1, 1] else weight.permute(4, 0, 1, 2, 3)
+    elif weight.shape == wanted.shape and size == [1, 1, 1] and turn_1x1:
+        weight = weight.reshape(out, into).T.reshape(wanted.shape)
+    return weight
+
+
+def _state_dict(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
+    read: Any = source
+    if isinstance(source, (str, Path)):
+        if Path(source).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            read = load_file(source)
+        else:
+            try:
+                read = torch.load(source, map_location="cpu", weights_only=True)
+            except UnpicklingError as error:
+                raise ValueError(
+                    f"source must hold tensors and plain values only, got {source} with more, which is not run: "
+                    "save its state dict alone where you trust it"
+                ) from error
+    for name in INSIDE:
+        if isinstance(read, Mapping) and isinstance(read.get(name), Mapping):
+            read = read[name]
+            break
+    if not isinstance(read, Mapping) or not all(isinstance(w, Tensor) for w in read.values()):
+        where = ", ".join(INSIDE)
+        raise ValueError(f"source must be a state dict, or hold one under {where}, got {type(read).__name__}")
+    return dict(read)
