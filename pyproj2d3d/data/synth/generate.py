@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -67,7 +68,8 @@ def generate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: must be an empty folder or not there yet, so that two datasets do not mix")
     inside = out.exists()
-    partial_out = out / f".{os.getpid()}.partial" if inside else out.with_name(f".{out.name}.{os.getpid()}.partial")
+    own = f"{secrets.token_hex(4)}.partial"
+    partial_out = out / f".{own}" if inside else out.with_name(f".{out.name}.{own}")
     try:
         partial_out.mkdir(parents=True)
     except OSError as error:
