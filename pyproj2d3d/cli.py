@@ -99,7 +99,7 @@ def _synth(chosen: argparse.Namespace) -> int:
     from .data.synth.generate import generate
 
     # Ended by a scheduler, it cleans up as it does when interrupted.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("pyproj2d3d synth: terminated"))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("pyproj2d3d synth: terminated"))
     names = ("frames", "size", "style", "cues", "tail", "touching", "noise", "holes", "spacing")
     try:
         options = RoomOptions(**{name: getattr(chosen, name) for name in names})
@@ -114,6 +114,8 @@ def _synth(chosen: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         print(f"pyproj2d3d synth: {error}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{chosen.scenes} rooms in the layout of {chosen.layout}: pyproj2d3d info --data {chosen.out}")
     if chosen.scenes < 5:
         print("Every fifth room is held out: with fewer than five the validation split is empty.")

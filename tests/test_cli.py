@@ -1,8 +1,10 @@
 """Does the command line do what its help says, answer bad input in one line, and stay quick to start?"""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,6 +74,22 @@ def test_what_cannot_be_written_or_opened_is_one_line(tmp_path, monkeypatch, cap
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert re.fullmatch(rf"pyproj2d3d {message}[^\n]*\n", stderr)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_nothing_and_says_so_in_one_line(tmp_path, sent):
+    command = [sys.executable, "-m", "pyproj2d3d.cli", "synth", "out", "--scenes", "500", "--size", "24", "32"]
+    run = subprocess.Popen([*command, "--processes", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*.partial/scans/*")):
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.send_signal(sent)
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert re.fullmatch(r"pyproj2d3d( synth)?: (terminated|interrupted)\n", stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_info_tells_of_the_build_and_the_machine(capsys):

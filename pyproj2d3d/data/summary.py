@@ -19,9 +19,9 @@ def summary_of(dataset: SceneDataset) -> list[str]:
     bare = []
     having: Counter[str] = Counter()
     skipped, broken = [], []
-    for name in tqdm(dataset.names, desc="open", disable=None, leave=False):
+    for i, name in enumerate(tqdm(dataset.names, desc="open", disable=None, leave=False)):
         try:
-            scene = dataset.open(name)
+            scene = dataset[i]
             frames = scene.frames
         except (OSError, ValueError) as error:
             broken.append(f"{name}: {error}")
