@@ -57,7 +57,7 @@ def kernel_map(
     Voxels are sorted, unless they come sorted, and each column of the kernel walks along them beside the outputs: there
     is no hash table, no limit to the neighbours, and no memory beyond the result and, of voxels that come unsorted or
     with a stride, their keys. On CUDA it synchronises twice, for the extent of the voxels and for P; once more for
-    voxels that are unsorted, and with a stride twice more for Q.
+    voxels that are unsorted, and with a stride three times more for Q.
 
     >>> found = kernel_map(torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1]], dtype=torch.int32), (1, 1, 3))
     >>> found.ptr.tolist(), found.input.tolist(), found.output.tolist()
