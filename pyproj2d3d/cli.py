@@ -1,4 +1,4 @@
-"""What can be done from the command line? ``pyproj2d3d info``, ``pyproj2d3d demo`` and ``pyproj2d3d synth``."""
+"""What can be done from the command line? ``info``, ``demo``, ``synth``, and ``fit``, ``validate`` and ``test``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+STAGES = {
+    "fit": "train a paper, on synthetic rooms or on --data.root DIR; pyproj2d3d fit PAPER --help",
+    "validate": "score a checkpoint on the validation split; as fit, with --ckpt_path FILE",
+    "test": "the same on the test split",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input is one line on stderr and status 2."""
     parser = argparse.ArgumentParser(prog="pyproj2d3d", description="Moving knowledge between images and 3D.")
     parser.add_argument("--version", action="version", version=f"pyproj2d3d {_version()}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{info,demo,synth}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{info,demo,synth,fit,validate,test}")
 
     info = commands.add_parser("info", help="what was built and what this machine offers, or what a dataset holds")
     info.add_argument(
@@ -45,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     _add_synth(commands.add_parser("synth", help="write synthetic rooms in the layout of a dataset"))
 
+    for stage, does in STAGES.items():
+        training = commands.add_parser(stage, help=does, add_help=False)
+        training.add_argument("paper", nargs="?", default="")
+        training.add_argument("arguments", nargs=argparse.REMAINDER)
+        training.set_defaults(run=_train, stage=stage)
+
     chosen = parser.parse_args(arguments)
     if chosen.run is _info and chosen.split is not None and chosen.data is None:
         parser.error("--split goes with --data")
@@ -63,6 +75,20 @@ def _demo(chosen: argparse.Namespace) -> int:
     except DemoError as error:
         print(f"pyproj2d3d demo: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    try:
+        from .train import PAPERS, run
+    except ImportError as error:
+        print(f'pyproj2d3d {chosen.stage}: needs pip install "pyproj2d3d[train]" ({error})', file=sys.stderr)
+        return 2
+    if chosen.paper not in PAPERS:
+        wanted = f"must be one of {', '.join(PAPERS)}, got {chosen.paper or 'none'}"
+        print(f"pyproj2d3d {chosen.stage}: the paper {wanted}", file=sys.stderr)
+        return 2
+    run(chosen.stage, chosen.paper, chosen.arguments)
     return 0
 
 

@@ -71,7 +71,7 @@ class Viewpoint:
 
 def viewpoint_of(cloud: CloudView) -> Viewpoint:
     view_from_world = _view_from_world(cloud.world_from_camera)
-    return Viewpoint(view_from_world, *_first_viewpoint(cloud.points @ view_from_world.T))
+    return Viewpoint(view_from_world, *first_viewpoint(cloud.points @ view_from_world.T))
 
 
 def _view_from_world(world_from_camera: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def _view_from_world(world_from_camera: Tensor) -> Tensor:
     return torch.stack((torch.linalg.cross(away, up), away, up))
 
 
-def _first_viewpoint(points: Tensor) -> tuple[Tensor, float]:
+def first_viewpoint(points: Tensor) -> tuple[Tensor, float]:
     """What to look at, and from how far, for 98 points of 100 to be in the picture."""
     if len(points) == 0:
         return torch.zeros(3), 1.0

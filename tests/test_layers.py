@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "reference": ["reference", "camera", "results"],
     "ops": ["ops", "camera", "results", "_native"],
     "nn": ["nn", "ops", "camera", "results"],
+    "losses": ["losses", "ops", "boxes"],
     "data": ["data", "ops", "camera"],
     "cache": ["cache", "ops", "camera"],
     "boxes": ["ops"],
@@ -33,7 +34,10 @@ MAY_IMPORT = {
     "demo_clouds": ["data", ""],
     "demo_cache": ["report", ""],
     "demo": ["demo_clouds", "demo_cache", "report", "report_3d", "report_colors", "data", ""],
-    "cli": ["demo", "data", "ops", ""],
+    "report_training": ["report_3d", "report_colors", "metrics"],
+    "papers": ["nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results", "report_training"],
+    "train": ["report_training"],  # and the paper it is asked for
+    "cli": ["demo", "train", "data", "ops", ""],
 }
 # What a module may import from elsewhere at its top; inside a function it may import anything.
 AT_THE_TOP = {
@@ -43,8 +47,11 @@ AT_THE_TOP = {
     "reference": {"torch"},
     "ops": {"torch"},
     "nn": {"torch"},
+    "losses": {"torch"},
     "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
+    "papers": {"torch", "lightning"},  # nothing imports a paper, or train, until it is trained
+    "train": {"lightning"},
     "cli": set(),
 }
 AT_THE_TOP["demo"] = {"torch", "numpy", "tqdm"}  # nothing imports the demo until it is run
@@ -107,6 +114,16 @@ def test_a_module_imports_only_from_the_layers_below(path):
             below = rest.partition(".")[0]
             below = below if below in known else ""  # a public name of the package
             assert below in MAY_IMPORT[layer], f"{layer or 'the package'} must not import {name}"
+
+
+def test_a_paper_imports_no_other_paper():
+    """What it keeps in more files, such as <paper>_baselines, begins with its name."""
+    papers = {p.stem for p in (PACKAGE / "papers").glob("*.py")}
+    for path in (PACKAGE / "papers").glob("*.py"):
+        for name, _ in imports(path):
+            other = name.removeprefix("pyproj2d3d.papers.").partition(".")[0]
+            if name.startswith("pyproj2d3d.papers.") and other in papers:
+                assert path.stem.startswith(other) or other.startswith(path.stem), f"{path.stem} imports {other}"
 
 
 @each_module

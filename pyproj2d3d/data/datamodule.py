@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from ..ops._check import check_choice, check_int
 from .open_dataset import open_dataset
 from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, SeededSampler, ViewTransform, collate
 from .scene import SceneDataset
+from .synth.generate import rooms_at
+from .synth.options import RoomOptions
 
 
 class SceneDataModule(LightningDataModule):
     """Batches of a dataset's splits, see :class:`pyproj2d3d.data.samples.Batch`.
 
     Args:
-        data: the folder of a dataset, as :func:`open_dataset` knows them; or a function that gives the dataset of a
-            split, such as ``partial(ScanNet, root, labels="nyu40")``.
+        root: the folder of a dataset, as :func:`open_dataset` knows them; or a function that gives the dataset of a
+            split, such as ``partial(ScanNet, root, labels="nyu40")``. None: synthetic rooms, written into a folder of
+            ``rooms/`` when they are first needed and found there afterwards.
         samples: "frames", one view each (:class:`FrameSamples`), or "scenes", points and views
             (:class:`SceneSamples`).
         every: with "frames", only every so many-th frame of a scene.
@@ -35,16 +39,19 @@ class SceneDataModule(LightningDataModule):
         start_method: of the workers, "fork" or "spawn"; None is torch's default.
         seed: of the order and of all that transforms draw. Batches do not depend on ``workers`` or ``start_method``.
         pin_memory: whether batches come in page-locked memory.
+        rooms, room_options: how many synthetic rooms, of which every fifth is for validation, and of what kind.
 
     Raises:
         TypeError, ValueError: an argument that is none of these.
+
+    Of several processes each gets its share of every batch, see :class:`SeededSampler`.
 
     In validation scenes keep their order, views are spread evenly over each, and every pass is the same.
     """
 
     def __init__(
         self,
-        data: str | Path | Callable[[str | None], SceneDataset],
+        root: str | Path | Callable[[str | None], SceneDataset] | None = None,
         *,
         samples: str = "frames",
         every: int = 1,
@@ -64,6 +71,8 @@ class SceneDataModule(LightningDataModule):
         start_method: str | None = None,
         seed: int = 0,
         pin_memory: bool = False,
+        rooms: int = 50,
+        room_options: RoomOptions | None = None,
     ):
         super().__init__()
         check_choice("samples", samples, "frames", "scenes")
@@ -73,13 +82,14 @@ class SceneDataModule(LightningDataModule):
             raise ValueError(f"every goes with samples='frames', got every={every!r} and 'scenes'")
         if start_method is not None:
             check_choice("start_method", start_method, "fork", "spawn")
-        self.data, self.samples = data, samples
+        self.root, self.samples = root, samples
+        self.rooms, self.room_options = check_int("rooms", rooms, 5), room_options or RoomOptions()
         self.every, self.views, self.points, self.match, self.at = every, views, points, match, at
         self.transforms = {True: (view_transform, point_transform), False: (val_view_transform, val_point_transform)}
         self.splits = {"fit": train_split, "validate": val_split, "test": test_split}
         self.batch_size, self.workers = check_int("batch_size", batch_size, 1), check_int("workers", workers, 0)
         self.start_method, self.seed, self.pin_memory = start_method, check_int("seed", seed, 0), pin_memory
-        self._loaders: dict[str, DataLoader[Sample]] = {}
+        self._loaders: dict[tuple[str, int, int], DataLoader[Sample]] = {}
 
     def train_dataloader(self) -> DataLoader[Sample]:
         return self._loader("fit")
@@ -90,6 +100,20 @@ class SceneDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Sample]:
         return self._loader("test")
 
+    @property
+    def classes(self) -> list[str]:
+        """Their names, of which labels are places.
+
+        Raises:
+            ValueError: the dataset has none, as a posed folder.
+        """
+        dataset = self._open(None)
+        if not dataset.classes:
+            raise ValueError(
+                f"{dataset.root}: must be a dataset that names its classes, {type(dataset).__name__} does not"
+            )
+        return list(dataset.classes)
+
     def dataset(self, stage: str) -> SceneDataset:
         """The dataset of a stage: "fit", "validate" or "test"."""
         split = self.splits[stage]
@@ -98,27 +122,42 @@ class SceneDataModule(LightningDataModule):
         return self._open(split)
 
     def _open(self, split: str | None) -> SceneDataset:
-        return self.data(split) if callable(self.data) else open_dataset(self.data, split)
+        if callable(self.root):
+            return self.root(split)
+        return open_dataset(self._rooms() if self.root is None else self.root, split)
+
+    def _rooms(self) -> Path:
+        """Named by what they are, so that other options are other rooms."""
+        kind = hashlib.sha256(repr(self.room_options).encode()).hexdigest()[:8]
+        return rooms_at(Path("rooms") / f"{self.rooms}-{kind}", scenes=self.rooms, options=self.room_options)
 
     def _loader(self, stage: str) -> DataLoader[Sample]:
         """Made once: asking again opens no file, and the epoch of its sampler goes on."""
-        if stage not in self._loaders:
+        trainer = self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        which = (stage, rank, processes)
+        if which not in self._loaders:
             training = stage == "fit"
             samples = self._samples(stage, training)
-            if not len(samples):
-                raise ValueError(f"{self.data}: split {self.splits[stage]!r} must have samples, got none")
-            self._loaders[stage] = DataLoader(
+            sampler = SeededSampler(samples, shuffle=training, seed=self.seed, rank=rank, processes=processes)
+            if not len(samples) or (training and not len(sampler)):
+                wanted = "samples" if processes == 1 else f"{processes} samples, one for each process"
+                where = "the synthetic rooms" if self.root is None else self.root
+                raise ValueError(
+                    f"{where}: split {self.splits[stage]!r} must have {wanted}, got {len(samples) or 'none'}"
+                )
+            self._loaders[which] = DataLoader(
                 samples,
                 batch_size=self.batch_size,
-                sampler=SeededSampler(samples, shuffle=training, seed=self.seed),
+                sampler=sampler,
                 num_workers=self.workers,
                 multiprocessing_context=self.start_method if self.workers else None,
                 collate_fn=collate,
-                drop_last=training and len(samples) > self.batch_size,
+                drop_last=training and len(sampler) > self.batch_size,
                 pin_memory=self.pin_memory,
                 persistent_workers=self.workers > 0,
             )
-        return self._loaders[stage]
+        return self._loaders[which]
 
     def _samples(self, stage: str, training: bool) -> FrameSamples | SceneSamples:
         view_transform, point_transform = self.transforms[training]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .distributed import processes, sum_over_processes
 from .sparse import SparseModule, SparseSequential, SparseTensor, SubMConv3d
 
 __all__ = ["BasicBlock", "BatchNorm", "PreActivationBlock", "activated", "concatenated"]
@@ -16,17 +17,36 @@ Norm = Callable[[int], nn.Module]  # of so many channels
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Over all voxels of the batch. One voxel or none has no variance: training then normalises as evaluation does.
+    """Over all voxels of the batch, and of all processes that train together: two of them compute what one would with
+    the joint batch, on every device, where torch's SyncBatchNorm is for CUDA alone. So all must be in the same layer.
 
-    That happens at the coarse levels of small scenes, where torch's own raises (one voxel) or makes the running
-    statistics NaN (none).
+    One voxel or none has no variance: training then normalises as evaluation does. That happens at the coarse levels of
+    small scenes, where torch's own raises (one voxel) or makes the running statistics NaN (none).
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.training and processes() > 1:
+            return self._over_processes(input)
         if self.training and len(input) < 2:
-            mean, var = self.running_mean, self.running_var
-            return F.batch_norm(input, mean, var, self.weight, self.bias, False, 0.0, self.eps)
+            return self._as_in_evaluation(input)
         return super().forward(input)
+
+    def _as_in_evaluation(self, input: Tensor) -> Tensor:
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+    def _over_processes(self, input: Tensor) -> Tensor:
+        """Mean and variance in float32 for what is shorter; the running ones are those of all voxels."""
+        rows = input if input.dtype == torch.float64 else input.float()
+        count = sum_over_processes(torch.tensor(len(rows), device=rows.device))
+        if count < 2:
+            return self._as_in_evaluation(input)
+        mean = sum_over_processes(rows.sum(0)) / count
+        var = sum_over_processes((rows - mean).square().sum(0)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+            self.running_var.lerp_((var * count / (count - 1)).to(self.running_var), self.momentum)
+        return ((rows - mean) * (var + self.eps).rsqrt() * self.weight + self.bias).to(input.dtype)
 
 
 class BasicBlock(SparseModule):

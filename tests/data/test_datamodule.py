@@ -167,6 +167,6 @@ class Nothing(SceneDataset):
 
 def test_a_split_without_samples_is_named(splits):
     module = SceneDataModule(splits, train_split="train", every=1)
-    module.data = lambda split: Nothing(".")
+    module.root = lambda split: Nothing(".")
     with pytest.raises(ValueError, match="split 'train' must have samples, got none"):
         module.train_dataloader()

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +85,19 @@ def generate(
     except BaseException:
         shutil.rmtree(partial_out, ignore_errors=True)
         raise
+
+
+def rooms_at(folder: str | os.PathLike[str], *, scenes: int, options: RoomOptions) -> Path:
+    """The folder, with rooms in ScanNet's layout: those that are there, or new ones as of :func:`generate`.
+
+    Processes may ask for the same folder at the same time: one writes it, or the rooms of one remain.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        print(f"{folder}: writing {scenes} synthetic rooms", file=sys.stderr)
+        with suppress(FileExistsError):  # another process was first
+            generate(folder, scenes=scenes, options=options)
+    return folder
 
 
 def _move(partial_out: Path, out: Path, inside: bool) -> None:

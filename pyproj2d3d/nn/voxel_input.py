@@ -1,0 +1,58 @@
+"""How does a packed cloud get into a sparse network, and its results back to the points?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..ops._check import FEATURES, GEOMETRY, check_device, check_tensor
+from ..ops.scatter import scatter
+from ..ops.voxelize import voxelize
+from ..results import Voxels
+from .sparse import SparseTensor
+
+__all__ = ["at_points", "voxel_tensor"]
+
+
+def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> tuple[SparseTensor, Voxels]:
+    """The voxels of a batch of clouds, each with the mean features of its points.
+
+    Args:
+        points: (N, 3) float32 or float64, cloud after cloud.
+        features: (N, C) float16, bfloat16, float32 or float64.
+        size: edge of a voxel, metres.
+        ptr: (B + 1,) int64: cloud b is points ptr[b] to ptr[b + 1]; it may have none.
+
+    Returns:
+        The tensor, whose grid begins at the lowest voxel of the batch along each axis, and the voxels: row m of the
+        one is voxel m of the other, whose ``inverse`` says the voxel of each point. A point that is not finite is in
+        none; see :func:`at_points`.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape or device than said here; see :func:`voxelize`.
+    """
+    check_tensor("points", points, GEOMETRY, None, 3)
+    check_tensor("features", features, FEATURES, len(points), None)
+    check_tensor("ptr", ptr, (torch.int64,), None)
+    check_device("ptr", ptr, "points", points)
+    if len(ptr) < 2 or int(ptr[-1]) != len(points):
+        raise ValueError(f"ptr must have B + 1 entries and end with the {len(points)} points, got {ptr.tolist()}")
+    voxels = voxelize(points, size, batch=torch.repeat_interleave(ptr.diff(), output_size=len(points)))
+    place = voxels.coords
+    extent = [1, 1, 1]
+    if len(voxels):
+        low, high = (t.long() for t in place[:, 1:].aminmax(dim=0))
+        extent = (high - low + 1).tolist()
+        if max(extent) >= 2**31:
+            raise ValueError(f"points must be within 2**31 voxels of each other, got {max(extent)}: is one far away?")
+        place = torch.cat((place[:, :1], (place[:, 1:] - low).int()), 1)
+    return SparseTensor(scatter(features, voxels), place, extent, len(ptr) - 1), voxels
+
+
+def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
+    """(M, ...) to (N, ...): what each point's voxel has; ``nowhere`` for a point that is in none."""
+    if len(voxels) == 0:
+        return of_voxels.new_full((len(voxels.inverse), *of_voxels.shape[1:]), nowhere)
+    found = of_voxels[voxels.inverse.clamp(min=0)]
+    there = (voxels.inverse >= 0).view(-1, *[1] * (of_voxels.ndim - 1))
+    return torch.where(there, found, nowhere)
