@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from torch.nn.parallel import DistributedDataParallel
 
 from .report_training import draw_curves
 
@@ -38,7 +39,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         parser_kwargs={"prog": "pyproj2d3d", "fit": one, "validate": one, "test": one},
         seed_everything_default=0,
         save_config_callback=KeptConfig,
-        trainer_defaults={"log_every_n_steps": 10, "callbacks": [best_and_last(model.MONITOR), Curves()]},
+        trainer_defaults={"log_every_n_steps": 10, "callbacks": [best_and_last(model.MONITOR), OwnBuffers(), Curves()]},
     )
 
 
@@ -74,6 +75,15 @@ class PaperCLI(LightningCLI):
 
 class KeptConfig(SaveConfigCallback):
     """The whole configuration as config.yaml in the folder of the run, for ``--config``."""
+
+
+class OwnBuffers(Callback):
+    """No buffers are sent before a step: batch norms have the same in all processes (:mod:`pyproj2d3d.nn.distributed`),
+    of which some may have a validation batch more."""
+
+    def on_validation_start(self, trainer: Trainer, _: LightningModule) -> None:
+        if isinstance(trainer.strategy.model, DistributedDataParallel):
+            trainer.strategy.model.broadcast_buffers = False
 
 
 class Curves(Callback):

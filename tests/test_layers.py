@@ -51,7 +51,7 @@ AT_THE_TOP = {
     "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "papers": {"torch", "lightning"},  # nothing imports a paper, or train, until it is trained
-    "train": {"lightning"},
+    "train": {"torch", "lightning"},
     "cli": set(),
 }
 AT_THE_TOP["demo"] = {"torch", "numpy", "tqdm"}  # nothing imports the demo until it is run

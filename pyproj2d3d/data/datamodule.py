@@ -44,7 +44,9 @@ class SceneDataModule(LightningDataModule):
     Raises:
         TypeError, ValueError: an argument that is none of these.
 
-    Of several processes each gets its share of every batch, see :class:`SeededSampler`.
+    Of several processes each gets its share of every batch, see :class:`SeededSampler`. In validation none is repeated,
+    so that scores are exact, and some processes may have a batch more: a step must not wait for the others. For torch's
+    DistributedDataParallel that means ``broadcast_buffers=False``.
 
     In validation scenes keep their order, views are spread evenly over each, and every pass is the same.
     """
@@ -140,12 +142,11 @@ class SceneDataModule(LightningDataModule):
             training = stage == "fit"
             samples = self._samples(stage, training)
             sampler = SeededSampler(samples, shuffle=training, seed=self.seed, rank=rank, processes=processes)
-            if not len(samples) or (training and not len(sampler)):
-                wanted = "samples" if processes == 1 else f"{processes} samples, one for each process"
+            if len(samples) < processes:
+                wanted = "samples" if processes == 1 else f"at least a sample for each of {processes} processes"
                 where = "the synthetic rooms" if self.root is None else self.root
-                raise ValueError(
-                    f"{where}: split {self.splits[stage]!r} must have {wanted}, got {len(samples) or 'none'}"
-                )
+                split = f"split {self.splits[stage]!r}"
+                raise ValueError(f"{where}: {split} must have {wanted}, got {len(samples) or 'none'}")
             self._loaders[which] = DataLoader(
                 samples,
                 batch_size=self.batch_size,

@@ -24,9 +24,10 @@ def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> 
         ptr: (B + 1,) int64: cloud b is points ptr[b] to ptr[b + 1]; it may have none.
 
     Returns:
-        The tensor, whose grid begins at the lowest voxel of the batch along each axis, and the voxels: row m of the
-        one is voxel m of the other, whose ``inverse`` says the voxel of each point. A point that is not finite is in
-        none; see :func:`at_points`.
+        The tensor and the voxels: row m of the one is voxel m of the other, whose ``inverse`` says the voxel of each
+        point. The grid of each cloud begins at its own lowest voxel along each axis, so that what a network makes of
+        it in evaluation does not depend on the others. A point that is not finite is in no voxel; see
+        :func:`at_points`.
 
     Raises:
         TypeError, ValueError: an argument of another type, shape or device than said here; see :func:`voxelize`.
@@ -38,15 +39,16 @@ def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> 
     if len(ptr) < 2 or int(ptr[-1]) != len(points):
         raise ValueError(f"ptr must have B + 1 entries and end with the {len(points)} points, got {ptr.tolist()}")
     voxels = voxelize(points, size, batch=torch.repeat_interleave(ptr.diff(), output_size=len(points)))
-    place = voxels.coords
-    extent = [1, 1, 1]
-    if len(voxels):
-        low, high = (t.long() for t in place[:, 1:].aminmax(dim=0))
-        extent = (high - low + 1).tolist()
-        if max(extent) >= 2**31:
-            raise ValueError(f"points must be within 2**31 voxels of each other, got {max(extent)}: is one far away?")
-        place = torch.cat((place[:, :1], (place[:, 1:] - low).int()), 1)
-    return SparseTensor(scatter(features, voxels), place, extent, len(ptr) - 1), voxels
+    cloud, place = voxels.coords[:, 0].long(), voxels.coords[:, 1:].long()
+    low = place.new_zeros(len(ptr) - 1, 3).scatter_reduce(
+        0, cloud[:, None].expand(-1, 3), place, "amin", include_self=False
+    )
+    place = place - low[cloud]
+    extent = (place.amax(0) + 1).tolist() if len(place) else [1, 1, 1]
+    if max(extent) >= 2**31:
+        raise ValueError(f"points of a cloud must be within 2**31 voxels, got {max(extent)}: is one far away?")
+    indices = torch.cat((voxels.coords[:, :1], place.int()), 1)
+    return SparseTensor(scatter(features, voxels), indices, extent, len(ptr) - 1), voxels
 
 
 def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:

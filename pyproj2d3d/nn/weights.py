@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from .sparse import SparseModule
 
-__all__ = ["Keys", "load_weights"]
+__all__ = ["Keys", "load_weights", "read_weights"]
 
+COUNTER = "num_batches_tracked"  # of a norm; files from before 2018, as torchvision's first ResNets, have none
+MOST_NAMED = 8  # of the keys that do not fit: a network of another kind has hundreds
 INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights
 
 
@@ -27,7 +29,8 @@ class Keys(NamedTuple):
 
 def load_weights(
     net: nn.Module, source: str | Path | Mapping[str, Any], *, prefix: str = "",
-    rename: Callable[[str], str] | None = None, turn_1x1: bool = False, strict: bool = True,
+    rename: Callable[[str], str] | None = None, skip: str | Sequence[str] = (), turn_1x1: bool = False,
+    strict: bool = True,
 ) -> Keys:  # fmt: skip
     """Weights of a file, or of a state dict, into a network.
 
@@ -37,6 +40,8 @@ def load_weights(
             a state dict, or one under the key state_dict, model_state_dict, model or net.
         prefix: only keys that begin so, without it. A ``module.`` before all keys is left out first.
         rename: from their names to ours, such as :func:`pyproj2d3d.nn.sr_unet.pointcept_names`.
+        skip: keys that begin so, or with one of these, by our names, stay as they are in the network and may be in the
+            file or not: the last layer of a network that gets another task.
         turn_1x1: the weights were trained with a 1x1 convolution that reads its weight as (C_out, C_in), as
             ``Custom1x1Subm3d`` of SoftGroup and others does. spconv's own, and ours, reads (C_in, C_out).
         strict: missing and unexpected keys are an error; otherwise they are returned and the rest is loaded.
@@ -45,15 +50,14 @@ def load_weights(
         The missing and the unexpected keys, by our names; both empty if ``strict``.
 
     Raises:
-        ValueError: the file holds more than tensors and plain values, or no weights; a key is missing or unexpected;
-            or a weight has another shape. Nothing has been loaded then.
+        ValueError: the file is damaged, or holds more than tensors and plain values, or no weights; a key is missing
+            or unexpected; or a weight has another shape. Nothing has been loaded then.
+        OSError: the file cannot be opened.
 
     A sparse convolution's weight may be in spconv 2's layout, (C_out, k, k, k, C_in), or in that of spconv 1 and early
-    2, (k, k, k, C_in, C_out): the shape tells which.
+    2, (k, k, k, C_in, C_out): the shape tells which. A file in which no norm counts its batches lacks nothing.
     """
-    weights = _state_dict(source)
-    if weights and all(key.startswith("module.") for key in weights):
-        weights = {key.removeprefix("module."): w for key, w in weights.items()}
+    weights = read_weights(source)
     weights = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
     if rename is not None:
         names = {key: rename(key) for key in weights}
@@ -62,7 +66,9 @@ def load_weights(
                 raise ValueError(f"rename must give different names, got {name} for more than one key")
         weights = {names[key]: w for key, w in weights.items()}
 
-    wanted = net.state_dict()
+    skip = tuple(filter(None, (skip,) if isinstance(skip, str) else skip))  # every key begins with the empty one
+    weights = {key: w for key, w in weights.items() if not key.startswith(skip)}
+    wanted = {key: w for key, w in net.state_dict().items() if not key.startswith(skip)}
     kernels = {
         f"{name}.weight"
         for name, m in net.named_modules()
@@ -73,11 +79,14 @@ def load_weights(
         ready[key] = _in_our_layout(weights[key], wanted[key], turn_1x1) if key in kernels else weights[key]
         if ready[key].shape != wanted[key].shape:
             wrong.append(f"{key} must have shape {tuple(wanted[key].shape)}, got {tuple(weights[key].shape)}")
-    keys = Keys(sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys()))
-    problems = sorted(wrong)
+    missing = wanted.keys() - weights.keys()
+    if not any(key.endswith(COUNTER) for key in weights):
+        missing = {key for key in missing if not key.endswith(COUNTER)}
+    keys = Keys(sorted(missing), sorted(weights.keys() - wanted.keys()))
+    problems = _some(sorted(wrong))
     if strict:
-        problems += [f"missing: {', '.join(keys.missing)}"] * bool(keys.missing)
-        problems += [f"unexpected: {', '.join(keys.unexpected)}"] * bool(keys.unexpected)
+        problems += [f"missing: {', '.join(_some(keys.missing))}"] * bool(keys.missing)
+        problems += [f"unexpected: {', '.join(_some(keys.unexpected))}"] * bool(keys.unexpected)
     if problems:
         raise ValueError(f"the weights do not fit {type(net).__name__}: " + "; ".join(problems))
     net.load_state_dict(ready, strict=False)
@@ -93,26 +102,42 @@ def _in_our_layout(weight: Tensor, wanted: Tensor, turn_1x1: bool) -> Tensor:
     return weight
 
 
-def _state_dict(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
-    read: Any = source
-    if isinstance(source, (str, Path)):
-        if Path(source).suffix == ".safetensors":
-            from safetensors.torch import load_file
+def _some(problems: list[str]) -> list[str]:
+    left = len(problems) - MOST_NAMED
+    return problems if left <= 0 else [*problems[:MOST_NAMED], f"and {left} more"]
 
-            read = load_file(source)
-        else:
-            try:
-                read = torch.load(source, map_location="cpu", weights_only=True)
-            except UnpicklingError as error:
-                raise ValueError(
-                    f"source must hold tensors and plain values only, got {source} with more, which is not run: "
-                    "save its state dict alone where you trust it"
-                ) from error
+
+def read_weights(source: str | Path | Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict in a source of :func:`load_weights`, with its own names, but for a ``module.`` before them all.
+
+    Raises as that does.
+    """
+    read: Any = _file(source) if isinstance(source, (str, Path)) else source
     for name in INSIDE:
         if isinstance(read, Mapping) and isinstance(read.get(name), Mapping):
             read = read[name]
             break
-    if not isinstance(read, Mapping) or not all(isinstance(w, Tensor) for w in read.values()):
+    if not isinstance(read, Mapping) or not all(isinstance(k, str) and isinstance(read[k], Tensor) for k in read):
         where = ", ".join(INSIDE)
         raise ValueError(f"source must be a state dict, or hold one under {where}, got {type(read).__name__}")
+    if read and all(key.startswith("module.") for key in read):
+        return {key.removeprefix("module."): w for key, w in read.items()}
     return dict(read)
+
+
+def _file(path: str | Path) -> Any:
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of damaged files torch raises a dozen types, IndexError and AssertionError among them
+        if isinstance(error, UnpicklingError) and "Unsupported global" in str(error):
+            raise ValueError(
+                f"source must hold tensors and plain values only, got {path} with more, which is not run: "
+                "save its state dict alone where you trust it"
+            ) from error
+        raise ValueError(f"{path} cannot be read as weights: {type(error).__name__}: {error}") from error

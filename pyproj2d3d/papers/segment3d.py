@@ -148,19 +148,15 @@ class Segment3D(LightningModule):
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
             (self.folder / "classes.md").write_text(class_table(self.classes, scores))
 
-    test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
-
     def labels(self, batch: Batch) -> Tensor:
         if batch.point_semantic is None:
             raise ValueError(f"scenes {', '.join(batch.scenes)}: must have points with classes, theirs have none")
         return batch.point_semantic
 
-    @property
-    def folder(self) -> Path:
-        """Of this run: its log, checkpoints, tables and pictures."""
-        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def on_validation_start(self) -> None:
+        """Where this run keeps its log, tables and pictures. Asked here, where all processes are: they agree on it."""
+        self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _draw(self, batch: Batch, prediction: Tensor) -> None:
         for scene, begin, end in zip(batch.scenes, batch.ptr[:-1].tolist(), batch.ptr[1:].tolist(), strict=True):
@@ -170,6 +166,8 @@ class Segment3D(LightningModule):
             draw_prediction(
                 self.folder / "pictures" / f"{scene}.png", batch.points[some].cpu(), colors, *labels, self.classes
             )
+
+    on_test_start, test_step, on_test_epoch_end = on_validation_start, validation_step, on_validation_epoch_end
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.SGD(

@@ -1,5 +1,6 @@
 """Do weights of public networks load, mean the same here, and say what does not fit?"""
 
+import random
 import re
 from collections import OrderedDict
 from functools import partial
@@ -218,3 +219,88 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 def test_a_source_without_weights_is_an_error():
     with pytest.raises(ValueError, match="source must be a state dict, or hold one under state_dict, model_state_dict"):
         load_weights(nn.Linear(1, 1), {"epoch": 3})
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+
+def test_a_file_in_which_no_norm_counts_its_batches_lacks_nothing():
+    """They did not before torch 0.4.1; torchvision's ResNets are as old. If one counts, all must."""
+    theirs, ours = seeded(nn.Sequential(normed(), normed()), torch.float32), nn.Sequential(normed(), normed())
+    state = theirs.state_dict()
+    old = {k: w for k, w in state.items() if not k.endswith("num_batches_tracked")}
+    assert len(old) == len(state) - 2
+    assert load_weights(ours, old) == ([], [])
+    assert all(torch.equal(w, old[k]) for k, w in ours.state_dict().items() if k in old)
+    with pytest.raises(ValueError, match=r"missing: 1\.1\.num_batches_tracked$"):
+        load_weights(ours, old | {"0.1.num_batches_tracked": torch.tensor(3)})
+
+
+def test_what_is_skipped_stays_as_it_is_and_may_be_in_the_file_or_not():
+    theirs, state = seeded(small_sr_unet(), torch.float32), {}
+    for k, w in theirs.state_dict().items():
+        state[f"net.{k}"] = torch.zeros(20, 1, 1, 1, 4) if k == "final.weight" else w
+    for there in (state, {k: w for k, w in state.items() if not k.startswith("net.final")}):
+        ours = small_sr_unet()
+        before = ours.final.weight.clone()
+        assert load_weights(ours, there, prefix="net.", skip="final.") == ([], [])
+        assert torch.equal(ours.final.weight, before)
+        assert torch.equal(ours.conv0p1s1.weight, theirs.conv0p1s1.weight)
+    assert load_weights(small_sr_unet(), state, prefix="net.", skip=("bn0.", "final.")) == ([], [])
+    for nothing in ("", (), ("",)):
+        with pytest.raises(ValueError, match=r"final\.weight must have shape"):
+            load_weights(small_sr_unet(), state, prefix="net.", skip=nothing)
+
+
+def test_skipping_goes_by_our_names():
+    ours = nn.Sequential(nn.Linear(1, 1))
+    state = {"a": torch.ones(1, 1), "b": torch.ones(7)}
+    rename = {"a": "0.weight", "b": "0.bias"}.__getitem__
+    assert load_weights(ours, state, rename=rename, skip="0.bias") == ([], [])
+    assert ours[0].weight.item() == 1
+
+
+def test_of_many_keys_that_do_not_fit_a_few_are_named():
+    state = {f"key{i:02}": torch.zeros(1) for i in range(30)}
+    with pytest.raises(ValueError, match=r"missing: 0\.weight; unexpected: key00, .*, key07, and 22 more$"):
+        load_weights(nn.Sequential(nn.Linear(1, 1, bias=False)), state)
+
+
+@pytest.mark.parametrize("name", ["m.pth", "old.pth", "m.safetensors"])
+def test_a_damaged_file_is_named_whatever_is_wrong_with_it(name, tmp_path):
+    state, path = {f"{i}.weight": torch.rand(3, 3) for i in range(3)}, tmp_path / name
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=name != "old.pth")
+    whole, rng, refused = path.read_bytes(), random.Random(0), 0
+    damaged = [whole[: len(whole) * i // 40] for i in range(40)]
+    for _ in range(160):
+        flipped = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            flipped[rng.randrange(len(whole))] = rng.randrange(256)
+        damaged.append(bytes(flipped))
+    for i, content in enumerate(damaged):
+        path.write_bytes(content)
+        try:
+            load_weights(nn.Linear(1, 1), path)
+        except ValueError as error:
+            told = str(error)
+            known = told.startswith("the weights do not fit Linear") or "source must be a state dict" in told
+            refused += not known
+            assert known or str(path) in told, told
+        else:
+            pytest.fail("they do not fit")
+        assert i >= 40 or refused == i + 1, "a file cut short is always noticed"
+
+
+def test_a_file_that_is_not_there_is_not_found(tmp_path):
+    for name in ("m.pth", "m.safetensors"):
+        with pytest.raises(FileNotFoundError, match=name.replace(".", r"\.")):
+            load_weights(nn.Linear(1, 1), tmp_path / name)
+
+
+def test_keys_that_are_no_names_are_no_state_dict():
+    with pytest.raises(ValueError, match="source must be a state dict, or hold one under"):
+        load_weights(nn.Linear(1, 1), {0: torch.zeros(1)})

@@ -1,0 +1,71 @@
+"""Does every point of a batch get into its voxel of the network's input, and the voxel's results back?"""
+
+import pytest
+import torch
+
+from pyproj2d3d.nn.sparse_blocks import BatchNorm
+from pyproj2d3d.nn.sr_unet import sr_unet18
+from pyproj2d3d.nn.voxel_input import at_points, voxel_tensor
+
+
+def test_two_points_of_a_voxel_share_their_mean_and_get_the_same_back():
+    points = torch.tensor([[5.1, 0.0, 0.0], [5.9, 0.0, 0.0], [7.5, 0.0, 0.0], [-3.5, 2.0, 9.0]])
+    features = torch.tensor([[1.0], [3.0], [7.0], [9.0]])
+    x, voxels = voxel_tensor(points, features, 1.0, torch.tensor([0, 3, 3, 4]))
+    assert x.indices.tolist() == [[0, 0, 0, 0], [0, 2, 0, 0], [2, 0, 0, 0]]  # each cloud from its lowest
+    assert x.features.tolist() == [[2.0], [7.0], [9.0]]
+    assert (x.batch_size, x.spatial_shape) == (3, [3, 1, 1])
+    assert at_points(x.features, voxels, 0).tolist() == [[2.0], [2.0], [7.0], [9.0]]
+
+
+def test_a_point_that_is_not_finite_is_in_no_voxel():
+    points = torch.tensor([[torch.nan, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    x, voxels = voxel_tensor(points, torch.ones(2, 1), 1.0, torch.tensor([0, 2]))
+    assert len(x.indices) == 1
+    assert at_points(torch.tensor([4]), voxels, -1).tolist() == [-1, 4]
+
+
+def test_clouds_without_points_are_grids_without_voxels():
+    x, voxels = voxel_tensor(torch.zeros(0, 3), torch.zeros(0, 2), 0.1, torch.tensor([0, 0, 0]))
+    assert (x.features.shape, x.batch_size) == ((0, 2), 2)
+    assert at_points(x.features.argmax(1), voxels, -1).shape == (0,)
+    nowhere = voxel_tensor(torch.full((2, 3), torch.inf), torch.zeros(2, 2), 0.1, torch.tensor([0, 2]))[1]
+    assert at_points(torch.zeros(0, dtype=torch.int64), nowhere, -1).tolist() == [-1, -1]
+
+
+def test_what_is_made_of_a_cloud_does_not_depend_on_the_others_of_its_batch():
+    torch.manual_seed(0)
+    clouds = [torch.rand(300, 3) * 2 + shift for shift in (0.0, 0.37, -5.0)]
+    net = sr_unet18(3, 4).eval()
+    for norm in (m for m in net.modules() if isinstance(m, BatchNorm)):
+        torch.nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+    ptr = torch.tensor([0, 300, 600, 900])
+    with torch.no_grad():
+        together, voxels = voxel_tensor(torch.cat(clouds), torch.cat(clouds), 0.1, ptr)
+        wanted = at_points(net(together).features, voxels, 0)
+        for cloud, some in zip(clouds, wanted.split(300), strict=True):
+            alone, voxels = voxel_tensor(cloud, cloud, 0.1, torch.tensor([0, 300]))
+            torch.testing.assert_close(at_points(net(alone).features, voxels, 0), some, rtol=1e-4, atol=1e-5)
+
+
+def test_features_get_the_mean_of_their_gradient():
+    features = torch.rand(3, 2, requires_grad=True)
+    points = torch.tensor([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0], [1.5, 0.0, 0.0]])
+    x, voxels = voxel_tensor(points, features, 1.0, torch.tensor([0, 3]))
+    at_points(x.features, voxels, 0).sum().backward()
+    assert features.grad.tolist() == [[1, 1], [1, 1], [1, 1]]  # two readers of a half each
+
+
+@pytest.mark.parametrize(
+    ("points", "features", "ptr", "message"),
+    [
+        (torch.zeros(2, 2), torch.zeros(2, 1), [0, 2], r"points must have shape \(\*, 3\), got \(2, 2\)"),
+        (torch.zeros(2, 3), torch.zeros(3, 1), [0, 2], r"features must have shape \(2, \*\), got \(3, 1\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 1), [0, 1], r"ptr must have B \+ 1 entries and end with the 2 points"),
+        (torch.zeros(2, 3), torch.zeros(2, 1), [2], r"ptr must have B \+ 1 entries and end with the 2 points"),
+        (torch.tensor([[-2.0**30, 0, 0], [2.0**30, 0, 0]]), torch.zeros(2, 1), [0, 2], "is one far away"),
+    ],
+)
+def test_what_is_not_a_batch_of_clouds_is_named(points, features, ptr, message):
+    with pytest.raises(ValueError, match=message):
+        voxel_tensor(points, features, 1.0, torch.tensor(ptr))
