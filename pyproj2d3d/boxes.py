@@ -8,12 +8,15 @@ the axes. A box with a size that is not positive is empty: its IoU is 0.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from .ops._check import GEOMETRY, check_device, check_number, check_tensor
 
 _PAIRS_AT_A_TIME = 1 << 18  # each takes about a kilobyte while its IoU is computed
+_TESTS_AT_A_TIME = 1 << 20  # of whether boxes are near each other: they take 20 bytes
 
 
 def box_iou_3d(one: Tensor, other: Tensor) -> Tensor:
@@ -59,7 +62,8 @@ def nms_3d(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, thres
     Raises:
         TypeError, ValueError: an argument of another type, shape, device or range than said here, or not finite.
 
-    Which box removes which takes N x N bytes; the choice is made on the host. On CUDA it synchronises.
+    The IoU is computed for boxes that are near each other alone; the choice is made on the host. On CUDA it
+    synchronises.
 
     >>> cubes = torch.tensor([[0.0, 0, 0, 1, 1, 1], [0.1, 0, 0, 1, 1, 1], [3.0, 0, 0, 1, 1, 1]])
     >>> nms_3d(cubes, torch.tensor([0.5, 0.9, 0.1]), threshold=0.25)
@@ -77,25 +81,45 @@ def nms_3d(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, thres
         raise ValueError(f"threshold must be from 0 to 1, got {threshold}")
     order = scores.detach().argsort(descending=True, stable=True)
     ranked, of = boxes.detach().double()[order], None if labels is None else labels[order]
-    removes = _above(ranked, of, threshold)
-    left = torch.ones(len(boxes), dtype=torch.bool)
-    for i in range(len(boxes)):
+    better, worse = _above(ranked, of, threshold)
+    begin = torch.searchsorted(better, torch.arange(len(boxes) + 1, device=better.device)).tolist()
+    removed, left = worse.tolist(), [True] * len(boxes)
+    for i, (first, last) in enumerate(pairwise(begin)):
         if left[i]:
-            left[i + 1 :] &= ~removes[i, i + 1 :]
-    return order[left.to(order.device)]
+            for j in removed[first:last]:
+                left[j] = False
+    return order[torch.tensor(left, dtype=torch.bool, device=order.device)]
 
 
-def _above(boxes: Tensor, labels: Tensor | None, threshold: float) -> Tensor:
-    """(N, N) bool on the host: of one label, with an IoU above the threshold."""
-    n = len(boxes)
-    above = torch.zeros(n, n, dtype=torch.bool, device=boxes.device)
-    rows = max(1, _PAIRS_AT_A_TIME // max(n, 1))
+def _above(boxes: Tensor, labels: Tensor | None, threshold: float) -> tuple[Tensor, Tensor]:
+    """Pairs (P,), (P,) of a box and a later one, of one label, with an IoU above the threshold, by the first."""
+    n, ends = len(boxes), _half_extents(boxes)
+    ones, others = [torch.arange(0, device=boxes.device)], [torch.arange(0, device=boxes.device)]
+    rows = max(1, _TESTS_AT_A_TIME // max(n, 1))
     for first in range(0, n, rows):
         some = slice(first, first + rows)
-        above[some] = iou_of_pairs(boxes[some, None], boxes) > threshold
+        near = torch.ones(len(boxes[some]), n - first, dtype=torch.bool, device=boxes.device).triu(1)
         if labels is not None:
-            above[some] &= labels[some, None] == labels
-    return above.cpu()
+            near &= labels[some, None] == labels[first:]
+        for axis in range(3):
+            apart = (boxes[some, None, axis] - boxes[first:, axis]).abs()
+            near &= apart <= ends[some, None, axis] + ends[first:, axis]
+        one, other = (near.nonzero() + first).unbind(1)
+        for a, b in zip(one.split(_PAIRS_AT_A_TIME), other.split(_PAIRS_AT_A_TIME), strict=True):
+            above = iou_of_pairs(boxes[a], boxes[b]) > threshold
+            ones.append(a[above])
+            others.append(b[above])
+    return torch.cat(ones), torch.cat(others)
+
+
+def _half_extents(boxes: Tensor) -> Tensor:
+    """(..., 3) along x, y and z, a trifle more than they are, so that rounding parts no boxes that overlap."""
+    half = boxes[..., 3:6].clamp(min=0) / 2
+    if boxes.shape[-1] == 7:
+        cos, sin = boxes[..., 6].cos().abs(), boxes[..., 6].sin().abs()
+        length, width, height = half.unbind(-1)
+        half = torch.stack((cos * length + sin * width, sin * length + cos * width, height), dim=-1)
+    return half * (1 + 1e-9)
 
 
 def _check_boxes(name: str, boxes: Tensor, *shape: int | None) -> None:
@@ -111,7 +135,8 @@ def iou_of_pairs(a: Tensor, b: Tensor) -> Tensor:
     height = torch.minimum(up + half_a, half_b) - torch.maximum(up - half_a, -half_b)
     shared = (_shared_footprint if a.shape[-1] == 7 else _shared_rectangle)(a, b) * height.clamp(min=0)
     union = a[..., 3:6].prod(dim=-1) + b[..., 3:6].prod(dim=-1) - shared
-    return torch.where(shared > 0, shared / union, 0)
+    near = ((a[..., :3] - b[..., :3]).abs() <= _half_extents(a) + _half_extents(b)).all(dim=-1)
+    return torch.where(near & (shared > 0), shared / union, 0)  # far apart, what is shared is rounding
 
 
 def _shared_rectangle(a: Tensor, b: Tensor) -> Tensor:

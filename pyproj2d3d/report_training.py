@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .metrics import SegmentationScores
-from .report_3d import CloudView, Viewpoint, first_viewpoint, cloud_picture
+from .report_3d import CloudView, Viewpoint, cloud_picture, first_viewpoint
 from .report_colors import label_colors
 
 INK, GRID = "#222222", "#dddddd"
@@ -21,10 +21,13 @@ INK, GRID = "#222222", "#dddddd"
 def class_table(classes: Sequence[str], scores: SegmentationScores) -> str:
     """A row of IoU and accuracy in percent for each class, and their means; a class that does not occur has none."""
     width = max(map(len, (*classes, "all points")))
-    rows = [("class", "IoU", "accuracy"), ("-" * width, "-----", "--------")]
-    rows += zip(classes, _percent(scores.class_iou), _percent(scores.class_accuracy), strict=True)
-    rows += [("mean", *_percent(torch.stack((scores.miou, scores.mean_accuracy))))]
-    rows += [("all points", "", *_percent(scores.pixel_accuracy[None]))]
+    rows = [
+        ("class", "IoU", "accuracy"),
+        ("-" * width, "-----", "--------"),
+        *zip(classes, _percent(scores.class_iou), _percent(scores.class_accuracy), strict=True),
+        ("mean", *_percent(torch.stack((scores.miou, scores.mean_accuracy)))),
+        ("all points", "", *_percent(scores.pixel_accuracy[None])),
+    ]
     return "".join(f"| {name:{width}} | {iou:>5} | {accuracy:>8} |\n" for name, iou, accuracy in rows)
 
 
@@ -58,7 +61,8 @@ def draw_prediction(
         "wrong": torch.where((target >= 0)[:, None], wrong, 150),
     }
     shown = sorted({c for c in (*target.unique().tolist(), *prediction.unique().tolist()) if c >= 0})
-    figure = Figure(figsize=(13, 8.6), layout="constrained")
+    figure = Figure(figsize=(13, 8))
+    figure.subplots_adjust(0.01, 0.12, 0.99, 0.96, 0.02, 0.08)
     for axes, (name, values) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         axes.imshow(_picture(points, values).numpy())
         axes.set_title(name, color=INK, fontsize=11)
@@ -74,7 +78,7 @@ def _legend(figure: Any, names: Sequence[str], colors: Sequence[Any]) -> None:
 
     patches = [Patch(color=color, label=name) for name, color in zip(names, colors, strict=True)]
     if patches:
-        figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+        figure.legend(handles=patches, loc="lower center", ncols=8, frameon=False, fontsize=9)
 
 
 def _picture(points: Tensor, colors: Tensor) -> Tensor:
@@ -86,7 +90,8 @@ def _picture(points: Tensor, colors: Tensor) -> Tensor:
     spacing = 2 * float((points.amax(0) - points.amin(0))[:2].amax()) / len(points) ** 0.5
     above = points + torch.tensor([0.0, 0.0, 1.0])
     cloud = CloudView(points, above, {"": colors}, torch.eye(4)[None], spacing)
-    return cloud_picture(cloud, Viewpoint(torch.eye(3), *first_viewpoint(points)))
+    target, distance = first_viewpoint(points)
+    return cloud_picture(cloud, Viewpoint(torch.eye(3), target, 1.1 * distance))
 
 
 def _hides(points: Tensor) -> Tensor:
@@ -94,7 +99,7 @@ def _hides(points: Tensor) -> Tensor:
     if len(points) == 0:
         return torch.zeros(0, dtype=torch.bool)
     low, high = points.amin(0), points.amax(0)
-    x, y, z = (points - (low + high) / 2).unbind(1)
+    x, y, _ = (points - (low + high) / 2).unbind(1)
     sector = ((torch.atan2(y, x) / math.pi + 1) * 45).long()  # of 4 degrees
     radius = torch.hypot(x, y)
     outermost = torch.zeros(91).scatter_reduce(0, sector, radius, "amax")[sector]
@@ -105,19 +110,21 @@ def _hides(points: Tensor) -> Tensor:
 def draw_curves(log: Path, path: Path, names: Sequence[str]) -> None:
     """Columns of a CSVLogger's metrics.csv over the epochs, from 0 to 1, as a picture; by the ending SVG or PNG.
 
-    Raises:
-        ValueError: a name that the log has no values of.
+    A column without a value, as of a validation that was left out, has no curve.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, color in zip(names, ("#1f6fb4", "#d1622b", "#3c8f3c", "#7d55a3"), strict=False):
         epochs, values = epochs_of(log, name)
+        if not epochs:
+            continue
         axes.plot(epochs, values, color=color, linewidth=1.8)
         axes.annotate(f" {name} {values[-1]:.3f}", (epochs[-1], values[-1]), color=color, va="center", fontsize=9)
     axes.set_xlabel("epoch", color=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 1)
     axes.grid(color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -130,7 +137,5 @@ def epochs_of(log: Path, name: str) -> tuple[list[int], list[float]]:
     """The epochs in which a column of metrics.csv has a value, from 1 on, and the last value of each."""
     with open(log, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(name)]
-    if not rows:
-        raise ValueError(f"{log}: must have values of {name}, got none")
     found = {int(row["epoch"]) + 1: float(row[name]) for row in rows}
     return list(found), list(found.values())

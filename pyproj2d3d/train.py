@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -64,7 +65,15 @@ class PaperCLI(LightningCLI):
         parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]  # ours are words
+
+    def instantiate_classes(self) -> None:
+        """Bad input is one line on stderr and status 2; what comes up later, in training, is an exception."""
+        try:
+            super().instantiate_classes()
+        except (OSError, ValueError) as error:
+            print(f"pyproj2d3d {self.subcommand}: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         chosen = self._get(self.config_init, "trainer")
@@ -90,8 +99,7 @@ class Curves(Callback):
     """Draws what the model names in CURVES over the epochs, beside the log."""
 
     def on_train_epoch_start(self, trainer: Trainer, model: LightningModule) -> None:
-        if trainer.current_epoch:
-            self._draw(trainer, model)
+        self._draw(trainer, model)
 
     def on_fit_end(self, trainer: Trainer, model: LightningModule) -> None:
         self._draw(trainer, model)
@@ -99,5 +107,6 @@ class Curves(Callback):
     def _draw(self, trainer: Trainer, model: Any) -> None:
         if trainer.is_global_zero and isinstance(trainer.logger, CSVLogger):
             trainer.logger.save()
-            folder = Path(trainer.logger.log_dir)
-            draw_curves(folder / "metrics.csv", folder / "curves.png", model.CURVES)
+            log = Path(trainer.logger.log_dir) / "metrics.csv"
+            if log.exists():
+                draw_curves(log, log.with_name("curves.png"), model.CURVES)

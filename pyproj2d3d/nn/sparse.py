@@ -12,6 +12,9 @@ that share kernel maps. Where it is silently wrong they raise, or do what one ex
 
 A kernel of size 1 and stride 1 is a matrix product without a map or a key, and as in spconv its weight is read as
 (C_in, C_out) whatever its shape says, so that weights of public models keep their meaning.
+
+On CUDA spconv itself does the products where it is installed; see :class:`use_engine`. torch.compile leaves the layers
+as they are and compiles what is between them.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ import torch
 from torch import Tensor, nn
 
 from ..ops._check import FEATURES, check_device, check_int, check_tensor
-from ..ops._register import sort_keys
+from ..ops._register import sort_keys, uncompiled
 from ..ops.kernel_map import Triple, check_three, kernel_map
 from ..ops.scatter import scatter
 from ..results import Voxels
-from ._pairs import Pairs, average, convolve, maximum
+from ._pairs import Pairs, average, maximum
+from ._spconv import convolve, use_engine
 
 __all__ = [
     "SparseAvgPool3d",
@@ -42,6 +46,7 @@ __all__ = [
     "SparseSequential",
     "SparseTensor",
     "SubMConv3d",
+    "use_engine",
 ]
 
 
@@ -82,9 +87,18 @@ class SparseTensor:
         check_device("indices", indices, "features", features)
         self.spatial_shape = check_three("spatial_shape", spatial_shape, 1)
         self.batch_size = check_int("batch_size", batch_size, 1)
-        self.features, self.indices = features, indices.contiguous()
+        self._features, self.indices = features, indices.contiguous()
         self.indice_dict: dict[str, Shared] = {}
         _check_indices(self.indices, [self.batch_size, *self.spatial_shape])
+
+    @property
+    def features(self) -> Tensor:
+        """(M, C), of the voxels in the order of ``indices``."""
+        return self._features
+
+    @features.setter
+    def features(self, _: Tensor) -> None:
+        raise AttributeError("features of a SparseTensor cannot be set; x.replace_feature(features) returns another")
 
     def replace_feature(self, features: Tensor) -> SparseTensor:
         """The same voxels with other features (M, any)."""
@@ -101,7 +115,7 @@ class SparseTensor:
 
     def _with(self, features: Tensor, indices: Tensor, spatial_shape: list[int], **new: Shared) -> SparseTensor:
         other = object.__new__(SparseTensor)  # these voxels have been checked
-        other.features, other.indices = features, indices
+        other._features, other.indices = features, indices
         other.spatial_shape, other.batch_size = spatial_shape, self.batch_size
         other.indice_dict = self.indice_dict | new
         return other
@@ -114,6 +128,7 @@ class SparseTensor:
         )
 
 
+@uncompiled
 def _check_indices(indices: Tensor, ends: list[int]) -> None:
     if len(indices) == 0:
         return
@@ -243,6 +258,7 @@ class SubMConv3d(_Convolution):
         if self.stride != [1, 1, 1]:
             raise ValueError(f"stride must be 1 for a submanifold convolution, got {stride}")
 
+    @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
         if self.kernel_size == [1, 1, 1]:
@@ -276,6 +292,7 @@ class SparseConv3d(_Convolution):
     ):  # fmt: skip
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, indice_key)
 
+    @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
         if self._is_product():
@@ -292,6 +309,7 @@ class SparseInverseConv3d(_Convolution):
             raise TypeError(f"indice_key must be that of a strided layer, got {indice_key!r}")
         super().__init__(in_channels, out_channels, kernel_size, 1, 0, 1, 1, bias, indice_key)
 
+    @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
         shared = x.indice_dict.get(self.indice_key or "")
@@ -323,6 +341,7 @@ class SparseMaxPool3d(_Kernel):
     ):  # fmt: skip
         super().__init__(kernel_size, kernel_size if stride is None else stride, padding, dilation, indice_key)
 
+    @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
         shared, new = self._strided(x)
         return x._with(self.pool(x.features, shared.pairs), shared.out_indices, shared.out_shape, **new)
@@ -343,6 +362,7 @@ class SparseGlobalMaxPool(SparseModule):
 
     reduce = "max"
 
+    @uncompiled
     def forward(self, x: SparseTensor) -> Tensor:
         out = x.features.new_zeros(x.batch_size, x.features.shape[1])
         key, order = sort_keys(x.indices[:, 0].contiguous(), x.batch_size)

@@ -42,11 +42,17 @@ class BatchNorm(nn.BatchNorm1d):
             return self._as_in_evaluation(input)
         mean = sum_over_processes(rows.sum(0)) / count
         var = sum_over_processes((rows - mean).square().sum(0)) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-            self.running_var.lerp_((var * count / (count - 1)).to(self.running_var), self.momentum)
+        self._keep(mean.detach(), var.detach() * count / (count - 1))
         return ((rows - mean) * (var + self.eps).rsqrt() * self.weight + self.bias).to(input.dtype)
+
+    def _keep(self, mean: Tensor, var: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
 
 
 class BasicBlock(SparseModule):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ except ImportError as error:  # the source tree, or a build for another Python
         f"the source tree hides the installed package). The cause: {error}"
     ) from error
 
-__all__ = ["add_rows", "contiguous", "empty", "native", "on", "register", "sort_keys", "sum_by_key"]
+__all__ = ["add_rows", "contiguous", "empty", "native", "on", "register", "sort_keys", "sum_by_key", "uncompiled"]
 
 rehearse_cuda = False  # tests without a GPU set it: the CPU then runs the functors that CUDA would, one by one
 _HUGE = 4 << 20  # bytes from which huge pages pay; NumPy draws the same line
@@ -39,7 +41,7 @@ def register(
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     for device in ("CPU", "CUDA"):
-        _library.impl(name, run, device)
+        _library.impl(name, uncompiled(run), device)
     torch.library.register_fake(f"pyproj2d3d::{name}", fake, lib=_library)
 
     def refuse(ctx: Any, *_: Tensor) -> None:
@@ -51,6 +53,24 @@ def register(
         f"pyproj2d3d::{name}", backward or refuse, setup_context=save or _save_nothing, lib=_library
     )
     return getattr(torch.ops.pyproj2d3d, name)
+
+
+def uncompiled(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, into which torch.compile does not look.
+
+    Between its graphs it would compile our Python for each size anew, up to its limit, and hand native code tensors
+    without memory.
+    """
+    disabled = None
+
+    @wraps(call)
+    def as_it_is(*args: Any) -> Any:
+        nonlocal disabled
+        if disabled is None and "torch._dynamo" in sys.modules:  # whose import takes longer than ours
+            disabled = torch._dynamo.disable(call)
+        return (disabled or call)(*args)
+
+    return as_it_is
 
 
 def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:

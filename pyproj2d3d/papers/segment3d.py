@@ -20,10 +20,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from ..data.datamodule import SceneDataModule
-from ..data.samples import Batch
+from ..data.samples import Batch, PointTransform
 from ..data.synth.options import RoomOptions
 from ..data.transforms import Compose
 from ..data.transforms3d import Center, ColorJitter, ElasticDistortion, FlipAxis, Rotate, Scale, Shift
@@ -58,7 +59,13 @@ class Segment3DData(SceneDataModule):
         train_split: str | None = "default", val_split: str | None = "default", test_split: str | None = "default",
         rooms: int = 50,
     ):  # fmt: skip
-        vary = [Center(), FlipAxis(), Rotate(math.pi / 64, math.pi / 64, math.pi), Scale(), ColorJitter()]
+        vary: list[PointTransform] = [
+            Center(),
+            FlipAxis(),
+            Rotate(math.pi / 64, math.pi / 64, math.pi),
+            Scale(),
+            ColorJitter(),
+        ]
         vary += [ElasticDistortion()] * distort + [Shift(1.0)]  # so that the voxel grid begins anywhere
         super().__init__(
             root, samples="scenes", point_transform=Compose(vary), batch_size=batch_size, workers=workers, seed=seed,
@@ -105,12 +112,14 @@ class Segment3D(LightningModule):
 
     def voxels(self, batch: Batch) -> tuple[SparseTensor, Voxels]:
         """The network's input."""
-        if batch.points is None or (self.features == "color" and batch.point_colors is None):
-            raise ValueError(f"scenes {', '.join(batch.scenes)}: must have points with colours, or features='ones'")
-        if self.features == "color":
+        if batch.points is None:
+            raise ValueError(f"scenes {', '.join(batch.scenes)}: must have points, theirs have none")
+        if self.features == "ones":
+            features = torch.ones_like(batch.points)
+        elif batch.point_colors is not None:
             features = batch.point_colors / 127.5 - 1
         else:
-            features = torch.ones_like(batch.points)
+            raise ValueError(f"scenes {', '.join(batch.scenes)}: must have points with colours, or features='ones'")
         return voxel_tensor(batch.points, features, self.voxel_size, batch.ptr)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -159,17 +168,18 @@ class Segment3D(LightningModule):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _draw(self, batch: Batch, prediction: Tensor) -> None:
-        for scene, begin, end in zip(batch.scenes, batch.ptr[:-1].tolist(), batch.ptr[1:].tolist(), strict=True):
-            some = slice(begin, end)
-            colors = None if batch.point_colors is None else batch.point_colors[some].cpu()
-            labels = [labels[some].cpu() for labels in (self.labels(batch), prediction)]
+        assert batch.points is not None
+        labels, sizes = self.labels(batch), batch.ptr.diff().tolist()
+        colors = [None] * len(batch) if batch.point_colors is None else batch.point_colors.cpu().split(sizes)
+        parts = (t.cpu().split(sizes) for t in (batch.points, labels, prediction))
+        for scene, color, points, label, predicted in zip(batch.scenes, colors, *parts, strict=True):
             draw_prediction(
-                self.folder / "pictures" / f"{scene}.png", batch.points[some].cpu(), colors, *labels, self.classes
+                self.folder / "pictures" / f"{scene}.png", points, color, label, predicted, classes=self.classes
             )
 
     on_test_start, test_step, on_test_epoch_end = on_validation_start, validation_step, on_validation_epoch_end
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.SGD(
             self.net.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
         )

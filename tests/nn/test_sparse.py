@@ -287,8 +287,21 @@ def test_an_inverse_must_match_its_key():
     lower = SparseConv3d(3, 3, 2, 2, indice_key="down1")(low)
     with pytest.raises(ValueError, match="x must have the voxels that 'down' leads to, got others"):
         SparseInverseConv3d(3, 3, 2, "down")(lower)
+    dilated = SparseConv3d(3, 3, 3, 1, 1)(low)  # its outputs are more voxels, where spconv counts them alone
+    with pytest.raises(ValueError, match="x must have the voxels that 'down' leads to, got others"):
+        SparseInverseConv3d(3, 3, 2, "down")(dilated)
     with pytest.raises(ValueError, match="indice_key must be new to the tensor for a strided layer, got 'down' again"):
         SparseConv3d(3, 3, 2, 2, indice_key="down")(lower)
+
+
+def test_features_are_replaced_and_not_set():
+    """As in spconv 2; in spconv 1 other rows went unseen."""
+    x = some_tensor()
+    with pytest.raises(AttributeError, match=r"x.replace_feature\(features\) returns another"):
+        x.features = x.features[1:]
+    y = x.replace_feature(x.features[:, :1])
+    assert (y.features.shape[1], x.features.shape[1]) == (1, 3)
+    assert y.indices is x.indices
 
 
 def test_a_pool_has_an_inverse():
@@ -310,18 +323,23 @@ def test_shorter_floats_are_as_right_as_they_can_be(dtype, autocast, device):
         layer.weight /= 20
     rounded = x.replace_feature(x.features.detach().to(dtype).double())
     layer.to(dtype).double()
-    wanted, own = layer(rounded).features, dtype
+    own = dtype
+    rounded = rounded.replace_feature(rounded.features.requires_grad_())
+    wanted = layer(rounded).features
+    gradient = torch.autograd.grad(wanted.sum(), (rounded.features, *layer.parameters()))
     if autocast:
         own = torch.float32
     layer.to(own)
-    inputs = rounded.replace_feature(rounded.features.to(own).requires_grad_())
+    inputs = rounded.replace_feature(rounded.features.detach().to(own).requires_grad_())
     with torch.autocast(torch.device(device).type, dtype, enabled=autocast):
         out = layer(inputs).features
     assert out.dtype == dtype
     bits = {torch.float16: 4e-3, torch.bfloat16: 3e-2, torch.float32: 1e-5}[dtype]
     torch.testing.assert_close(out.double(), wanted, rtol=bits, atol=bits)
-    out.float().pow(2).sum().backward()
-    assert inputs.features.grad.dtype == layer.weight.grad.dtype == own
+    out.float().sum().backward()
+    for mine, right in zip((inputs.features, *layer.parameters()), gradient, strict=True):
+        assert mine.grad.dtype == own
+        torch.testing.assert_close(mine.grad.double(), right, rtol=bits, atol=bits * float(right.abs().max()))
 
 
 def test_any_number_of_threads_gives_the_right_result(set_threads):
@@ -341,22 +359,79 @@ def test_any_number_of_threads_gives_the_right_result(set_threads):
             torch.testing.assert_close(mine, right, rtol=1e-4, atol=2e-3)
 
 
-def test_no_voxels_give_no_voxels():
-    x = SparseTensor(torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 4).int(), SHAPE, B)
-    net = SparseSequential(
-        SubMConv3d(3, 4, 3),
-        torch.nn.ReLU(),
-        SparseConv3d(4, 4, 2, 2, indice_key="d"),
-        SparseInverseConv3d(4, 5, 2, "d"),
-    )
-    out = net(x)
-    assert out.features.shape == (0, 5)
-    out.features.sum().backward()
-    assert x.features.grad.shape == (0, 3)
-    assert all((p.grad == 0).all() for p in net.parameters())
-    assert SparseMaxPool3d(2)(x).features.shape == SparseAvgPool3d(2)(x).features.shape == (0, 3)
-    assert SparseGlobalMaxPool()(x).tolist() == SparseGlobalAvgPool()(x).tolist() == [[0, 0, 0]] * 2
+LAYERS = {
+    "submanifold": lambda: SubMConv3d(3, 4, 3),
+    "submanifold, even": lambda: SubMConv3d(3, 4, 2),
+    "kernel 1": lambda: SubMConv3d(3, 4, 1),
+    "strided": lambda: SparseConv3d(3, 4, 3, 2, 1),
+    "inverse": lambda: SparseSequential(SparseConv3d(3, 4, 2, 2, indice_key="d"), SparseInverseConv3d(4, 4, 2, "d")),
+    "maximum": lambda: SparseMaxPool3d(2),
+    "mean": lambda: SparseAvgPool3d(3, 2, 1),
+    "global maximum": SparseGlobalMaxPool,
+    "global mean": SparseGlobalAvgPool,
+}
+each_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
+
+
+def rows(out) -> torch.Tensor:
+    return out.features if isinstance(out, SparseTensor) else out
+
+
+@each_layer
+def test_no_voxels_give_no_voxels_and_no_gradient(make, device):
+    features = torch.zeros(0, 3, requires_grad=True, device=device)
+    x = SparseTensor(features, torch.zeros(0, 4, device=device).int(), SHAPE, B)
+    layer = make().to(device)
+    out = rows(layer(x))
+    assert out.tolist() == [] or out.tolist() == [[0, 0, 0]] * B
+    out.sum().backward()
+    assert features.grad.shape == (0, 3)
+    assert all((p.grad == 0).all() for p in layer.parameters())
     assert (x.dense() == 0).all()
+
+
+@each_layer
+def test_a_batch_entry_without_voxels_changes_no_other(make, device):
+    x, layer = some_tensor(device=device), made(make(), device=device)
+    twice = x.indices.new_tensor([2, 1, 1, 1])
+    out, wanted = layer(SparseTensor(x.features, x.indices * twice, SHAPE, 4)), layer(x)  # entries 0 and 2 of 4
+    if isinstance(out, SparseTensor):
+        assert torch.equal(out.indices, wanted.indices * twice)
+        found = out.features
+    else:
+        assert (out[[1, 3]] == 0).all()
+        found = out[[0, 2]]
+    assert_same_bits(found, rows(wanted))
+    parts = (x.features, *layer.parameters())
+    assert_same_bits(gradients(found, *parts), gradients(rows(wanted), *parts))
+
+
+@each_layer
+def test_a_nan_reaches_what_reads_it_and_nothing_else(make, device):
+    x, layer = some_tensor(share=0.1, dtype=torch.float32, device=device), made(make(), torch.float32, device)
+    plain = rows(layer(x))
+    features = x.features.detach().clone()
+    features[0] = torch.nan
+    out = layer(x.replace_feature(features.requires_grad_()))
+    reached = rows(out).isnan().all(1)
+    assert torch.equal(rows(out).isnan().any(1), reached)
+    assert 0 < reached.sum() < len(reached)
+    assert_same_bits(rows(out)[~reached], plain[~reached])
+    rows(out).sum().backward()
+    assert features.grad.isfinite().all()
+
+
+@each_layer
+def test_each_layer_is_the_same_on_any_number_of_threads(make, set_threads):
+    x, layer = some_tensor(share=0.5, dtype=torch.float32), made(make(), torch.float32)
+    found = []
+    for threads in (1, 2, 3):
+        set_threads(threads)
+        out = rows(layer(x))
+        found.append((out.detach(), *gradients(out, x.features, *layer.parameters())))
+    for other in found[1:]:
+        for mine, first in zip(other, found[0], strict=True):
+            torch.testing.assert_close(mine, first, rtol=1e-5, atol=1e-4)
 
 
 def test_a_sequence_hands_features_to_other_layers():
@@ -378,6 +453,33 @@ def test_a_tensor_says_what_it_holds():
     x = some_tensor()
     assert repr(x) == f"SparseTensor(M={len(x.indices)}, C=3, B=2, shape=[6, 8, 10], torch.float64, cpu)"
     assert "kernel_size=[3, 3, 3]" in repr(SubMConv3d(3, 4, 3, indice_key="k"))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile looks at every tensor's
+def test_torch_compile_leaves_sparse_layers_as_they_are():
+    net = SparseSequential(
+        SubMConv3d(3, 4, 3, indice_key="subm"),
+        torch.nn.BatchNorm1d(4),
+        torch.nn.ReLU(),
+        SparseConv3d(4, 4, 2, 2, indice_key="down"),
+        SparseInverseConv3d(4, 4, 2, "down"),
+        SparseMaxPool3d(2),
+        SparseGlobalAvgPool(),
+    )
+
+    def run(features, indices):
+        return net(SparseTensor(features, indices, SHAPE, B))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(run, backend="aot_eager")
+    for seed in range(2):  # of other sizes
+        x = some_tensor(dtype=torch.float32, seed=seed)
+        found = [
+            (out, *gradients(out, x.features, *net.parameters()))
+            for out in (compiled(x.features, x.indices), run(x.features, x.indices))
+        ]
+        assert_same_bits(*found)
+    torch._dynamo.reset()
 
 
 FEATURES, INDICES = torch.zeros(2, 3), torch.tensor([[0, 0, 0, 0], [1, 5, 7, 9]]).int()

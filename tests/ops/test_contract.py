@@ -12,7 +12,7 @@ from scenes import CPU, SIZE, assert_close, assert_same_bits, make_scene, stride
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pyproj2d3d
-from pyproj2d3d import Matches, _native, project, reference, splat, zbuffer
+from pyproj2d3d import Matches, _native, project, reference, splat, voxelize, zbuffer
 from pyproj2d3d.ops import _register
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -373,3 +373,14 @@ def test_without_a_driver_cuda_is_a_readable_error():
         pytest.skip("built without CUDA")
     with pytest.raises(RuntimeError, match=r"(?i)driver"):
         _native.device_count()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_between_two_graphs_an_operation_runs_as_it_is():
+    """How many voxels there are ends a graph; torch.compile then looked into our Python, and failed on its fakes."""
+    torch._dynamo.reset()
+    call = torch.compile(lambda points: voxelize(points, 0.1).coords + 1, backend="eager")
+    for n in (300, 295, 7):
+        points = torch.rand(n, 3)
+        assert torch.equal(call(points), voxelize(points, 0.1).coords + 1)
+    torch._dynamo.reset()

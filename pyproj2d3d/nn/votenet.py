@@ -1,0 +1,253 @@
+"""How does a sparse network find objects? Voxels vote for where centres are, and clusters of votes propose boxes.
+
+VoteNet (Qi et al., 2019, arXiv:1904.09664) on a sparse backbone, as PointContrast fine-tunes it
+(downstream/votenet_det_new). Everything is packed: M voxels, S seeds and P proposals of a batch of B samples, sample
+after sample, with (B + 1,) offsets. So a small scene has fewer of them, a sample without voxels none, and neither is
+seen by the others but through the norms' statistics.
+
+What the numbers of a proposal mean is the business of :class:`pyproj2d3d.losses.votenet_boxes.BoxCoder`.
+
+Layers, names and shapes of the weights of ``vgen`` and ``pnet`` are those of facebookresearch/votenet. Departures: a
+seed has one vote (their vote_factor, 1 by default), and features of length 0 stay 0 when they are normalised, where
+theirs become NaN.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..ops._check import GEOMETRY, check_device, check_int, check_tensor
+from ..ops._register import sort_keys, sum_by_key
+from ..ops.ball_query import ball_query
+from ..ops.farthest_point_sample import farthest_point_sample
+from .sparse import SparseTensor
+from .sparse_blocks import BatchNorm
+
+__all__ = ["BallPool", "ProposalModule", "Proposals", "VoteNet", "VotingModule"]
+
+
+class Proposals(NamedTuple):
+    """What VoteNet says of a batch. Seed i has vote i."""
+
+    seed: Tensor  # (S,) int64, the voxel that each seed is
+    seed_ptr: Tensor  # (B + 1,) int64: the seeds of sample b are seed_ptr[b] to seed_ptr[b + 1]
+    seed_xyz: Tensor  # (S, 3) metres
+    vote_xyz: Tensor  # (S, 3) metres: where each says that the centre of its object is
+    ptr: Tensor  # (B + 1,) int64, likewise of its proposals
+    vote: Tensor  # (P,) int64, the vote around which each proposal gathered others
+    xyz: Tensor  # (P, 3) metres, where that vote is
+    numbers: Tensor  # (P, D) like xyz, as the coder reads them
+
+
+class VotingModule(nn.Module):
+    """Each seed's vote: where the centre of its object is, and features that go there."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1, self.bn1 = Rows1d(channels, channels, 1), BatchNorm(channels)
+        self.conv2, self.bn2 = Rows1d(channels, channels, 1), BatchNorm(channels)
+        self.conv3 = Rows1d(channels, 3 + channels, 1)
+
+    def forward(self, xyz: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(S, 3) and (S, C) of seeds to the same of votes; the features have unit length."""
+        net = self.bn1(self.conv1(features)).relu_()
+        net = self.bn2(self.conv2(net)).relu_()
+        offset, residual = self.conv3(net).split((3, features.shape[1]), dim=1)
+        return xyz + offset.to(xyz.dtype), F.normalize(features + residual, dim=1)
+
+
+class BallPool(nn.Module):
+    """What is around each of some places: PointNet++'s set abstraction for places that are given.
+
+    Up to ``k`` points within ``radius``, the first in index order; of each its position relative to the place, divided
+    by the radius, and its features go through shared layers; the maximum over them is the result. As in PointNet++ the
+    first is repeated where there are fewer, which the norms' statistics see and the maximum does not.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], radius: float, k: int):
+        super().__init__()
+        self.radius, self.k = radius, check_int("k", k, 1)
+        self.mlp_module = nn.Sequential(
+            OrderedDict((f"layer{i}", PairLayer(*of)) for i, of in enumerate(pairwise((3 + channels, *widths))))
+        )
+
+    def forward(self, xyz: Tensor, features: Tensor, ptr: Tensor, places: Tensor, place_ptr: Tensor) -> Tensor:
+        """Points (N, 3), features (N, C), places (P, 3), offsets (B + 1,) of both, to (P, widths[-1]).
+
+        Every place must have a point of its sample in its ball, as one that is a point itself has.
+        """
+        found = [places.new_empty(0, self.k, dtype=torch.int64)]
+        for (first, end), (low, high) in zip(pairwise(ptr.tolist()), pairwise(place_ptr.tolist()), strict=True):
+            index, _ = ball_query(xyz[first:end], places[low:high], self.radius, self.k)
+            found.append(torch.where(index < 0, index[:, :1], index) + first)
+        index = torch.cat(found)  # (P, K)
+        offset = (_rows(xyz, index) - places[:, None]) / self.radius
+        around = torch.cat((offset.to(features.dtype), _rows(features, index)), dim=2)  # (P, K, 3 + C)
+        return self.mlp_module(around.flatten(0, 1)).unflatten(0, index.shape).amax(dim=1)
+
+
+class ProposalModule(nn.Module):
+    """Votes that cover all votes of a sample, what is around each, and the numbers of a box for each.
+
+    Args:
+        channels: C of the votes.
+        n_numbers: D, as :attr:`BoxCoder.n_numbers` says.
+        n_proposals: of each sample; all its votes where there are fewer.
+        radius: metres around a vote from which others are gathered.
+        neighbours: how many of them at most.
+    """
+
+    def __init__(
+        self, channels: int, n_numbers: int, n_proposals: int = 256, radius: float = 0.3, neighbours: int = 16
+    ):
+        super().__init__()
+        self.n_proposals = check_int("n_proposals", n_proposals, 1)
+        self.vote_aggregation = BallPool(channels, (128, 128, 128), radius, neighbours)
+        self.conv1, self.bn1 = Rows1d(128, 128, 1), BatchNorm(128)
+        self.conv2, self.bn2 = Rows1d(128, 128, 1), BatchNorm(128)
+        self.conv3 = Rows1d(128, check_int("n_numbers", n_numbers, 1), 1)
+
+    def forward(self, xyz: Tensor, features: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Votes (S, 3), features (S, C) and offsets (B + 1,) to ptr, vote, xyz and numbers of :class:`Proposals`."""
+        vote, new_ptr = _covering(xyz, ptr, self.n_proposals)
+        places = xyz[vote]  # no vote twice
+        net = self.vote_aggregation(xyz, features, ptr, places, new_ptr)
+        net = self.bn1(self.conv1(net)).relu_()
+        net = self.bn2(self.conv2(net)).relu_()
+        return new_ptr, vote, places, self.conv3(net).to(xyz.dtype)
+
+
+class VoteNet(nn.Module):
+    """Boxes from voxels: a backbone, seeds that cover the voxels, their votes, and proposals.
+
+    Args:
+        backbone: any module from a :class:`SparseTensor` to one of the same voxels in the same order, such as
+            ``sr_unet34(3, 256)``.
+        channels: that the backbone gives.
+        n_numbers: of a proposal: :attr:`BoxCoder.n_numbers`.
+        n_seeds: voxels of each sample that vote, by farthest point sampling; all of them where there are fewer.
+        n_proposals, radius, neighbours: see :class:`ProposalModule`.
+
+    The defaults are PointContrast's.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, channels: int, n_numbers: int, *, n_seeds: int = 1024, n_proposals: int = 256,
+        radius: float = 0.3, neighbours: int = 16,
+    ):  # fmt: skip
+        super().__init__()
+        self.channels, self.n_seeds = check_int("channels", channels, 1), check_int("n_seeds", n_seeds, 1)
+        self.backbone = backbone
+        self.vgen = VotingModule(channels)
+        self.pnet = ProposalModule(channels, n_numbers, n_proposals, radius, neighbours)
+
+    def forward(self, x: SparseTensor, xyz: Tensor) -> Proposals:
+        """The proposals of a batch.
+
+        Args:
+            x: voxels with features, in any order.
+            xyz: (M, 3) float32 or float64, metres: a place for each voxel. VoteNet's is its first point, so with
+                ``x, voxels = voxel_tensor(points, ...)`` that is ``points[first]``, ``first =
+                voxels.order[voxels.ptr[:-1]]``; then ``first[proposals.seed]`` are the points to take targets from.
+
+        Raises:
+            TypeError, ValueError: an argument of another type, shape or device than said here, or not finite; a
+                backbone that returns something else; votes that are not finite, because the network has diverged.
+
+        Positions stay in their dtype under autocast. It synchronises, for the numbers of seeds of each sample.
+        """
+        if not isinstance(x, SparseTensor):
+            raise TypeError(f"x must be a SparseTensor, got {type(x).__name__}")
+        check_tensor("xyz", xyz, GEOMETRY, len(x.indices), 3)
+        check_device("xyz", xyz, "x", x.features)
+        _check_finite("xyz", xyz)
+        out = self.backbone(x)
+        if not isinstance(out, SparseTensor) or out.features.shape != (len(x.indices), self.channels):
+            got = out if isinstance(out, SparseTensor) else type(out).__name__
+            raise ValueError(
+                f"backbone must return {self.channels} channels for each of the {len(xyz)} voxels, got {got}"
+            )
+        seed, seed_ptr = self._seeds(x, xyz)
+        seed_xyz = xyz[seed]
+        vote_xyz, features = self.vgen(seed_xyz, out.features[seed])
+        _check_finite("votes", vote_xyz, ": the network has diverged")
+        return Proposals(seed, seed_ptr, seed_xyz, vote_xyz, *self.pnet(vote_xyz, features, seed_ptr))
+
+    def _seeds(self, x: SparseTensor, xyz: Tensor) -> tuple[Tensor, Tensor]:
+        batch, order = sort_keys(x.indices[:, 0].contiguous(), x.batch_size)
+        ptr = torch.searchsorted(batch, torch.arange(x.batch_size + 1, device=batch.device, dtype=batch.dtype))
+        seed, seed_ptr = _covering(xyz[order], ptr, self.n_seeds)
+        return order[seed], seed_ptr
+
+
+class Rows1d(nn.Conv1d):
+    """A convolution of size 1, of rows (N, C): the weight has the shape that public code stores."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight.flatten(1), self.bias)
+
+
+class Rows2d(nn.Conv2d):
+    """The same in the shape of a 2D one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight.flatten(1), self.bias)
+
+
+class PairLayer(nn.Module):
+    """Linear, norm, ReLU."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.conv = Rows2d(channels, width, 1, bias=False)
+        self.bn = nn.Sequential(OrderedDict(bn=BatchNorm(width)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(rows))
+        return out.relu_()
+
+
+def _covering(xyz: Tensor, ptr: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Farthest points, ``n`` of each cloud or all of a smaller one, and the offsets of those."""
+    counts = ptr.diff()
+    new_ptr = torch.cat((ptr.new_zeros(1), counts.clamp(max=n).cumsum(0)))
+    if bool((counts >= n).all()):
+        return farthest_point_sample(xyz, n, ptr=ptr), new_ptr
+    each = [ptr.new_empty(0)]
+    for first, end in pairwise(ptr.tolist()):
+        if end > first:
+            each.append(farthest_point_sample(xyz[first:end], min(n, end - first)) + first)
+    return torch.cat(each), new_ptr
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """(N, C) and (P, K) to (P, K, C). Its gradient sums the rows in their order, without atomics."""
+    return _Rows.apply(values, index.flatten()).unflatten(0, index.shape)
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.n = len(values)
+        return values.index_select(0, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return sum_by_key(grad.contiguous(), torch.arange(len(index), device=index.device), index, ctx.n), None
+
+
+def _check_finite(name: str, xyz: Tensor, why: str = "") -> None:
+    finite = xyz.isfinite()
+    if not bool(finite.all()):
+        raise ValueError(f"{name} must be finite, got {xyz[~finite][0].item()}{why}")

@@ -1,0 +1,127 @@
+"""Does ``pyproj2d3d fit`` do what the README says: train, go on, score, alone or in two processes, and name errors?"""
+
+import csv
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="the extra train is not installed")
+
+from pyproj2d3d.cli import main
+from pyproj2d3d.data import RoomOptions
+from pyproj2d3d.data.synth.generate import generate
+
+pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Lightning's calls of jsonargparse
+]
+QUIET = [
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--trainer.accelerator", "cpu", "--data.workers", "0", "--trainer.log_every_n_steps", "1"),
+    *("--model.voxel_size", "0.4", "--model.pictures", "1", "--model.lr", "0.01", "--data.distort", "false"),
+]
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    """Four rooms to train on and one to validate; the last again, so that each of two processes has one."""
+    folder = tmp_path_factory.mktemp("some") / "rooms"
+    generate(folder, scenes=5, options=RoomOptions(frames=0, spacing=0.3), processes=1)
+    split = folder / "scannetv2_val.txt"
+    split.write_text(split.read_text() + (folder / "scannetv2_train.txt").read_text())
+    return folder
+
+
+def losses(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.fixture(scope="module")
+def one(rooms, tmp_path_factory):
+    """The folder of a run of one process: two epochs of one batch each."""
+    out = tmp_path_factory.mktemp("one")
+    command = ["fit", "segment3d", "--out", str(out), "--data.root", str(rooms), *QUIET, "--trainer.max_epochs", "2"]
+    assert main([*command, "--data.batch_size", "4"]) == 0
+    return out / "version_0"
+
+
+def test_a_run_leaves_what_the_readme_names(one):
+    assert len(losses(one)) == 2
+    found = {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
+    assert {"metrics.csv", "config.yaml", "classes.md", "curves.png", "checkpoints/last.ckpt"} <= found
+    assert any(name.startswith("pictures/scene") for name in found)
+    assert any(name.startswith("checkpoints/best-") for name in found)
+    hparams = torch.load(one / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"]
+    assert hparams["classes"][:2] == ["wall", "floor"]
+
+
+def test_two_processes_train_as_one_with_the_joint_batch(one, rooms, tmp_path):
+    command = ["fit", "segment3d", "--out", str(tmp_path), "--data.root", str(rooms), *QUIET]
+    command += ["--trainer.max_epochs", "2", "--data.batch_size", "2"]
+    command += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyproj2d3d.cli", *command], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = losses(tmp_path / "version_0")
+    assert first == pytest.approx(losses(one)[0], rel=1e-5)
+    assert second == pytest.approx(losses(one)[1], rel=1e-3)  # after one step, whose sums were rounded otherwise
+
+
+def test_a_run_goes_on_scores_and_is_the_beginning_of_another(one, rooms, tmp_path, capsys):
+    last = str(one / "checkpoints" / "last.ckpt")
+    common = ["--data.root", str(rooms), *QUIET]
+    command = ["fit", "segment3d", "--out", str(tmp_path / "on"), *common, "--data.batch_size", "4"]
+    assert main([*command, "--trainer.max_epochs", "3", "--ckpt_path", last]) == 0
+    assert len(losses(tmp_path / "on" / "version_0")) == 1
+    assert main(["validate", "segment3d", "--out", str(tmp_path / "scored"), *common, "--ckpt_path", last]) == 0
+    assert "val/miou" in capsys.readouterr().out
+    assert (tmp_path / "scored" / "version_0" / "classes.md").read_text() == (one / "classes.md").read_text()
+    command = ["fit", "segment3d", "--out", str(tmp_path / "new"), *common, "--trainer.max_epochs", "1"]
+    assert main([*command, "--init", last, "--data.batch_size", "4"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the paper must be one of segment3d.*, got none"),
+        (["resnet"], "the paper must be one of segment3d.*, got resnet"),
+        (["segment3d", "--data.root", "nowhere"], "nowhere: must be the folder of a dataset, there is none"),
+        (["segment3d", "--model.net", "unet"], "net"),
+        (["segment3d", "--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
+        (["segment3d", "--init", "nowhere.ckpt"], "nowhere.ckpt"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_named(arguments, message, tmp_path, monkeypatch, capsys, rooms):
+    monkeypatch.chdir(tmp_path)
+    if arguments and arguments[0] == "segment3d" and "--data.root" not in arguments:
+        arguments = [*arguments, "--data.root", str(rooms)]
+    try:
+        status = main(["fit", *arguments])
+    except SystemExit as exit:
+        status = exit.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_configuration_is_printed_and_nothing_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(["fit", "segment3d", "--print_config"])
+    assert exit.value.code == 0
+    printed = capsys.readouterr().out
+    assert "net: sr_unet18" in printed  # the yaml's
+    assert "lr: 0.1" in printed  # the class's
+    assert not list(tmp_path.iterdir())
