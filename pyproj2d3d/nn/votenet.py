@@ -14,24 +14,22 @@ theirs become NaN.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..ops._check import GEOMETRY, check_device, check_int, check_tensor
-from ..ops._register import sort_keys, sum_by_key
-from ..ops.ball_query import ball_query
+from ..ops._register import sort_keys
 from ..ops.farthest_point_sample import farthest_point_sample
+from ._pointnet2_rows import Rows1d
+from .pointnet2 import SetAbstraction
 from .sparse import SparseTensor
 from .sparse_blocks import BatchNorm
 
-__all__ = ["BallPool", "ProposalModule", "Proposals", "VoteNet", "VotingModule"]
+__all__ = ["ProposalModule", "Proposals", "VoteNet", "VotingModule"]
 
 
 class Proposals(NamedTuple):
@@ -64,36 +62,6 @@ class VotingModule(nn.Module):
         return xyz + offset.to(xyz.dtype), F.normalize(features + residual, dim=1)
 
 
-class BallPool(nn.Module):
-    """What is around each of some places: PointNet++'s set abstraction for places that are given.
-
-    Up to ``k`` points within ``radius``, the first in index order; of each its position relative to the place, divided
-    by the radius, and its features go through shared layers; the maximum over them is the result. As in PointNet++ the
-    first is repeated where there are fewer, which the norms' statistics see and the maximum does not.
-    """
-
-    def __init__(self, channels: int, widths: Sequence[int], radius: float, k: int):
-        super().__init__()
-        self.radius, self.k = radius, check_int("k", k, 1)
-        self.mlp_module = nn.Sequential(
-            OrderedDict((f"layer{i}", PairLayer(*of)) for i, of in enumerate(pairwise((3 + channels, *widths))))
-        )
-
-    def forward(self, xyz: Tensor, features: Tensor, ptr: Tensor, places: Tensor, place_ptr: Tensor) -> Tensor:
-        """Points (N, 3), features (N, C), places (P, 3), offsets (B + 1,) of both, to (P, widths[-1]).
-
-        Every place must have a point of its sample in its ball, as one that is a point itself has.
-        """
-        found = [places.new_empty(0, self.k, dtype=torch.int64)]
-        for (first, end), (low, high) in zip(pairwise(ptr.tolist()), pairwise(place_ptr.tolist()), strict=True):
-            index, _ = ball_query(xyz[first:end], places[low:high], self.radius, self.k)
-            found.append(torch.where(index < 0, index[:, :1], index) + first)
-        index = torch.cat(found)  # (P, K)
-        offset = (_rows(xyz, index) - places[:, None]) / self.radius
-        around = torch.cat((offset.to(features.dtype), _rows(features, index)), dim=2)  # (P, K, 3 + C)
-        return self.mlp_module(around.flatten(0, 1)).unflatten(0, index.shape).amax(dim=1)
-
-
 class ProposalModule(nn.Module):
     """Votes that cover all votes of a sample, what is around each, and the numbers of a box for each.
 
@@ -109,17 +77,17 @@ class ProposalModule(nn.Module):
         self, channels: int, n_numbers: int, n_proposals: int = 256, radius: float = 0.3, neighbours: int = 16
     ):
         super().__init__()
-        self.n_proposals = check_int("n_proposals", n_proposals, 1)
-        self.vote_aggregation = BallPool(channels, (128, 128, 128), radius, neighbours)
+        check_int("n_proposals", n_proposals, 1)
+        self.vote_aggregation = SetAbstraction(
+            channels, (128, 128, 128), n_proposals, radius, neighbours, allow_fewer=True, repeat_first=True
+        )
         self.conv1, self.bn1 = Rows1d(128, 128, 1), BatchNorm(128)
         self.conv2, self.bn2 = Rows1d(128, 128, 1), BatchNorm(128)
         self.conv3 = Rows1d(128, check_int("n_numbers", n_numbers, 1), 1)
 
     def forward(self, xyz: Tensor, features: Tensor, ptr: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Votes (S, 3), features (S, C) and offsets (B + 1,) to ptr, vote, xyz and numbers of :class:`Proposals`."""
-        vote, new_ptr = _covering(xyz, ptr, self.n_proposals)
-        places = xyz[vote]  # no vote twice
-        net = self.vote_aggregation(xyz, features, ptr, places, new_ptr)
+        places, net, new_ptr, vote = self.vote_aggregation(xyz, features, ptr)
         net = self.bn1(self.conv1(net)).relu_()
         net = self.bn2(self.conv2(net)).relu_()
         return new_ptr, vote, places, self.conv3(net).to(xyz.dtype)
@@ -188,33 +156,6 @@ class VoteNet(nn.Module):
         return order[seed], seed_ptr
 
 
-class Rows1d(nn.Conv1d):
-    """A convolution of size 1, of rows (N, C): the weight has the shape that public code stores."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight.flatten(1), self.bias)
-
-
-class Rows2d(nn.Conv2d):
-    """The same in the shape of a 2D one."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight.flatten(1), self.bias)
-
-
-class PairLayer(nn.Module):
-    """Linear, norm, ReLU."""
-
-    def __init__(self, channels: int, width: int):
-        super().__init__()
-        self.conv = Rows2d(channels, width, 1, bias=False)
-        self.bn = nn.Sequential(OrderedDict(bn=BatchNorm(width)))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        out: Tensor = self.bn(self.conv(rows))
-        return out.relu_()
-
-
 def _covering(xyz: Tensor, ptr: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Farthest points, ``n`` of each cloud or all of a smaller one, and the offsets of those."""
     counts = ptr.diff()
@@ -226,25 +167,6 @@ def _covering(xyz: Tensor, ptr: Tensor, n: int) -> tuple[Tensor, Tensor]:
         if end > first:
             each.append(farthest_point_sample(xyz[first:end], min(n, end - first)) + first)
     return torch.cat(each), new_ptr
-
-
-def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """(N, C) and (P, K) to (P, K, C). Its gradient sums the rows in their order, without atomics."""
-    return _Rows.apply(values, index.flatten()).unflatten(0, index.shape)
-
-
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.n = len(values)
-        return values.index_select(0, index)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return sum_by_key(grad.contiguous(), torch.arange(len(index), device=index.device), index, ctx.n), None
 
 
 def _check_finite(name: str, xyz: Tensor, why: str = "") -> None:

@@ -16,7 +16,7 @@ from pyproj2d3d.metrics import box_iou, detection_scores, match_boxes
 from pyproj2d3d.nn.sparse import SparseSequential, SparseTensor, SubMConv3d
 from pyproj2d3d.nn.sparse_blocks import BatchNorm
 from pyproj2d3d.nn.sr_unet import sr_unet34
-from pyproj2d3d.nn.votenet import BallPool, Proposals, VoteNet
+from pyproj2d3d.nn.votenet import Proposals, VoteNet
 from pyproj2d3d.nn.voxel_input import voxel_tensor
 
 C, D = 8, 20
@@ -72,13 +72,13 @@ def twin(net: VoteNet, x: SparseTensor, xyz: Tensor) -> list[list[tuple]]:
         said = hidden @ net.vgen.conv3.weight[..., 0].T + net.vgen.conv3.bias
         votes, carried = xyz[seed] + said[:, :3], features[seed] + said[:, 3:]
         carried = carried / carried.square().sum(1, keepdim=True).sqrt()
-        chosen = reference.farthest_point_sample(votes, min(net.pnet.n_proposals, len(votes)))
+        chosen = reference.farthest_point_sample(votes, min(net.pnet.vote_aggregation.n, len(votes)))
         proposals = []
         for p in chosen.tolist():
             pool = net.pnet.vote_aggregation
             near = [i for i in range(len(votes)) if (votes[i] - votes[p]).square().sum() < pool.radius**2][: pool.k]
             rows = torch.stack([torch.cat(((votes[i] - votes[p]) / pool.radius, carried[i])) for i in near])
-            for layer in pool.mlp_module:
+            for layer in pool.mlp_module.children():
                 rows = activated(rows, layer.conv, layer.bn.bn)
             rows = activated(rows.amax(0), net.pnet.conv1, net.pnet.bn1)
             rows = activated(rows, net.pnet.conv2, net.pnet.bn2)
@@ -138,31 +138,6 @@ def test_samples_of_a_batch_do_not_see_each_other():
         torch.testing.assert_close(alone.numbers, together.numbers[p])
 
 
-# What is around a place.
-
-
-def test_a_ball_is_pooled_over_its_first_points_by_their_places_relative_to_its_radius():
-    """Layers that pass on what they get, and 2 in the dark: the first two of three points within 2 m."""
-    pool = BallPool(1, (4,), radius=2.0, k=2).double().eval()
-    layer = pool.mlp_module.layer0
-    layer.conv.weight.data.copy_(torch.eye(4)[:, :, None, None])
-    layer.bn.bn.bias.data.fill_(2)
-    layer.bn.bn.eps = 0
-    xyz = torch.tensor([[9.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]).double()
-    features = torch.tensor([[100.0], [-1], [-2], [50], [70]]).double()
-    out = pool(xyz, features, torch.tensor([0, 4, 5]), xyz[3:], torch.tensor([0, 1, 2]))
-    assert out.tolist() == [[2.5, 2.5, 2, 1], [2, 2, 2, 72]]
-
-
-def test_repeats_fill_a_ball_in_training_as_in_pointnet2():
-    """The norm sees the only point k times: its variance is 0, and the mean its own."""
-    pool = BallPool(1, (4,), radius=1.0, k=5).double()
-    xyz, ptr = torch.zeros(1, 3).double(), torch.tensor([0, 1])
-    out = pool(xyz, torch.ones(1, 1).double(), ptr, xyz, ptr)
-    assert out.abs().max() < 1e-12
-    assert pool.mlp_module.layer0.bn.bn.running_var.tolist() == pytest.approx([0.9] * 4)
-
-
 # Sizes, precision, bits.
 
 
@@ -186,7 +161,7 @@ def test_the_weights_have_the_names_and_shapes_of_votenet():
 def test_the_defaults_are_those_of_pointcontrast():
     net = VoteNet(nn.Identity(), C, D)
     pool = net.pnet.vote_aggregation
-    assert (net.n_seeds, net.pnet.n_proposals, pool.radius, pool.k) == (1024, 256, 0.3, 16)
+    assert (net.n_seeds, net.pnet.vote_aggregation.n, pool.radius, pool.k) == (1024, 256, 0.3, 16)
 
 
 @pytest.mark.parametrize("counts", [(0,), (0, 0), (1,), (2, 0)], ids=str)
