@@ -70,6 +70,16 @@ def test_examples_of_the_data_page_run_one_after_the_other(tmp_path):
     assert len(names["module"].train_dataloader()) == 3
 
 
+def test_examples_of_the_networks_page_run_one_after_the_other():
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "networks.md").read_text(), re.DOTALL):
+        exec(code, names)
+    assert names["logits"].shape == names["classes"].shape == (5000, 20)
+    assert names["embedded"].features.shape == (len(names["voxels"]), 96)
+    assert names["loss"].total.isfinite()
+    assert [found.box.shape[1] for found in names["kept"]] == [7, 7]
+
+
 def test_readme_says_what_ci_runs():
     (command,) = re.findall(r"^(pip install .*&& pytest)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert command.replace('".[test]"', '-q ".[test]"') in (ROOT / ".ci" / "run").read_text()
