@@ -203,6 +203,25 @@ void scatter_sum(const Exec &on, View<const F, 2> rows, const Segments &segments
 /// out (M, C) at row (P) += rows (P, C). No row is there twice, so that one worker adds to each.
 template <class F>
 void add_rows(const Exec &on, View<const F, 2> rows, View<const int32_t, 1> row, View<acc_t<F>, 2> out);
+
+constexpr int64_t kConvolveBlock = 512;  // outputs that one worker sums
+constexpr int64_t kConvolvePanel = 128;  // bytes of their channels that it sums in one go
+/// The pairs of a kernel map, source and target (P), by block of targets and then offset; ptr (blocks K + 1).
+struct BlockPairs {
+  View<const int32_t, 1> source, target;
+  View<const int64_t, 1> ptr;
+};
+/// CPU only: out (M, C_out) sums, in the order of the offsets, weight (C_out, K, C_in) of the offset times rows (N,
+/// C_in) at the source; or, `turned`, its transpose times rows (N, C_out) to out (M, C_in). packed (K, panels, channels
+/// of the rows, numbers of a panel) is scratch. No target is there twice under one offset.
+template <class T>
+void convolve(const Exec &on, View<const T, 2> rows, BlockPairs pairs, View<const T, 3> weight, bool turned,
+              View<T, 4> packed, View<T, 2> out);
+/// CPU only: the gradient of the weight, out (C_out, K, C_in): the sum of grad (M, C_out) at the target times rows (N,
+/// C_in) at the source over the pairs of each offset.
+template <class T>
+void convolve_grad(const Exec &on, View<const T, 2> rows, View<const T, 2> grad, BlockPairs pairs, View<T, 3> out);
+
 /// rows (N, C) to the maximum or minimum, out (M, C), and, if not null, arg (M, C): the lowest point that has it. A NaN
 /// wins.
 template <class F>

@@ -37,6 +37,10 @@ template <class Fn> void visit_keys(const Array &key, const Fn &f) {
   else f(int64_t());
 }
 
+BlockPairs pairs_of(const Array &source, const Array &target, const Array &ptr) {
+  return {source.view<const int32_t, 1>(), target.view<const int32_t, 1>(), ptr.view<const int64_t, 1>()};
+}
+
 Segments segments_of(const Array &order, const Array &ptr) {
   return {order.view<const int64_t, 1>(), ptr.view<const int64_t, 1>()};
 }
@@ -172,6 +176,30 @@ void bind_scatter(py::module_ &m) {
         visit_features(rows.dtype, [&](auto feature) {
           using F = decltype(feature);
           add_rows(on, rows.view<const F, 2>(), row.view<const int32_t, 1>(), out.view<acc_t<F>, 2>());
+        });
+      },
+      kNoGil);
+  m.attr("CONVOLVE_BLOCK") = kConvolveBlock;
+  m.attr("CONVOLVE_PANEL") = kConvolvePanel;
+  m.def(
+      "convolve",
+      [](const Exec &on, const Array &rows, const Array &source, const Array &target, const Array &ptr,
+         const Array &weight, bool turned, const Array &packed, const Array &out) {
+        visit_geometry(rows.dtype, [&](auto type) {
+          using T = decltype(type);
+          convolve(on, rows.view<const T, 2>(), pairs_of(source, target, ptr), weight.view<const T, 3>(), turned,
+                   packed.view<T, 4>(), out.view<T, 2>());
+        });
+      },
+      kNoGil);
+  m.def(
+      "convolve_grad",
+      [](const Exec &on, const Array &rows, const Array &grad, const Array &source, const Array &target,
+         const Array &ptr, const Array &out) {
+        visit_geometry(rows.dtype, [&](auto type) {
+          using T = decltype(type);
+          convolve_grad(on, rows.view<const T, 2>(), grad.view<const T, 2>(), pairs_of(source, target, ptr),
+                        out.view<T, 3>());
         });
       },
       kNoGil);

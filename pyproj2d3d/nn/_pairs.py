@@ -5,7 +5,7 @@ Every row of a result is summed by one worker, in the order of the offsets: no a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..ops._register import add_rows, sort_keys
+from ..ops import _register
+from ..ops._register import add_rows, empty, native, on, sort_keys
 from ..ops.scatter import _scatter_extreme, _scatter_sum
 
 __all__ = ["Pairs", "average", "convolve", "maximum"]
-
-PIECE = 2**18  # numbers of one row of each pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +36,27 @@ class Pairs:
 
     def turned(self) -> Pairs:
         """Inputs for outputs: what an inverse convolution reads."""
+        return self._turned
+
+    @cached_property
+    def _turned(self) -> Pairs:
         return Pairs(self.ptr, self.target, self.source, self.n_targets, self.n_sources, self.centre)
 
-    def pieces(self, channels: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Offset by offset but for the centre: k, sources and targets, on the CPU so many at a time that their rows
-        stay in its cache."""
-        fit = max(PIECE // max(channels, 1), 1)
-        most = fit if self.source.device.type == "cpu" else max(len(self.source), 1)
+    def offsets(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """k, sources and targets of those that have some, but for the centre."""
         for k, (begin, end) in enumerate(pairwise(self.ptr)):
-            if k != self.centre:
-                for first in range(begin, end, most):
-                    piece = slice(first, min(first + most, end))
-                    yield k, self.source[piece], self.target[piece]
+            if k != self.centre and begin < end:
+                yield k, self.source[begin:end], self.target[begin:end]
+
+    @cached_property
+    def by_block(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(P,) int32 sources and targets by block of targets and then offset, and where each of both begins."""
+        offsets, blocks = len(self.ptr) - 1, -(-self.n_targets // native.CONVOLVE_BLOCK)
+        counts = torch.tensor(self.ptr).diff()
+        offset = torch.arange(offsets, dtype=torch.int32).repeat_interleave(counts)
+        key = self.target.div(native.CONVOLVE_BLOCK, rounding_mode="floor").mul_(offsets).add_(offset)
+        order, ptr = _sorted(key, blocks * offsets)
+        return self.source[order], self.target[order], ptr
 
     @cached_property
     def by_target(self) -> tuple[Tensor, Tensor]:
@@ -88,40 +96,58 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
         ctx.pairs = pairs
         ctx.save_for_backward(features, weight)
-        matrices = [w.T for w in weight.unbind(1)]  # (C_in, C_out) of each offset
-        out = _start(features, matrices, pairs, pairs.n_targets)
-        for k, source, target in pairs.pieces(max(matrices[0].shape)):
-            add_rows(out, target, features.index_select(0, source) @ matrices[k])
-        return out.to(features.dtype)
+        return _products(features, weight, pairs, turned=False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (features, weight), pairs, (ask, ask_weight, _) = ctx.saved_tensors, ctx.pairs, ctx.needs_input_grad
-        grad = grad.contiguous()
-        matrices = weight.unbind(1)
-        of_features = _start(grad, matrices, pairs, pairs.n_sources) if ask else grad
-        of_weight = torch.zeros_like(weight.movedim(1, 0), dtype=_sums_of(grad), memory_format=torch.contiguous_format)
-        if ask_weight and pairs.centre is not None:
-            of_weight[pairs.centre] += grad.T @ features
-        for k, source, target in pairs.pieces(max(matrices[0].shape)):
-            there = grad.index_select(0, target)
-            if ask:
-                add_rows(of_features, source, there @ matrices[k])
-            if ask_weight:
-                of_weight[k] += there.T @ features.index_select(0, source)
         return (
-            of_features.to(features.dtype) if ask else None,
-            of_weight.movedim(0, 1).to(weight.dtype) if ask_weight else None,
+            _products(grad, weight, pairs.turned(), turned=True) if ask else None,
+            _of_weight(features, grad, pairs) if ask_weight else None,
             None,
         )
 
 
-def _start(rows: Tensor, matrices: Sequence[Tensor], pairs: Pairs, n: int) -> Tensor:
-    """(n, C) in what the rows are summed in: what they give at the centre, or 0."""
+def _products(rows: Tensor, weight: Tensor, pairs: Pairs, *, turned: bool) -> Tensor:
+    """(n_targets, C): sums of ``weight[:, k] @ row``, or, turned, of ``weight[:, k].T @ row``."""
+    if _by_blocks(rows):
+        wide, weight = rows.to(_sums_of(rows)).contiguous(), weight.to(_sums_of(rows)).contiguous()
+        columns, panel = weight.shape[2 if turned else 0], native.CONVOLVE_PANEL // wide.itemsize
+        packed = empty(wide, weight.shape[1], -(-columns // panel), wide.shape[1], panel)
+        out = empty(wide, pairs.n_targets, columns)
+        native.convolve(on(wide), wide, *pairs.by_block, weight, turned, packed, out)
+        return out.to(rows.dtype)
+    matrices = weight.unbind(1) if turned else [w.T for w in weight.unbind(1)]
     if pairs.centre is None:
-        return torch.zeros(n, matrices[0].shape[1], dtype=_sums_of(rows), device=rows.device)
-    return (rows @ matrices[pairs.centre]).to(_sums_of(rows))
+        out = rows.new_zeros(pairs.n_targets, matrices[0].shape[1], dtype=_sums_of(rows))
+    else:
+        out = (rows @ matrices[pairs.centre]).to(_sums_of(rows))
+    for k, source, target in pairs.offsets():
+        add_rows(out, target, rows.index_select(0, source) @ matrices[k])
+    return out.to(rows.dtype)
+
+
+def _of_weight(features: Tensor, grad: Tensor, pairs: Pairs) -> Tensor:
+    """(C_out, K, C_in): the sum over the pairs of each offset of the product of a gradient and a row of features."""
+    wide, k = _sums_of(grad), len(pairs.ptr) - 1
+    if _by_blocks(grad):
+        features, dtype = features.to(wide).contiguous(), features.dtype
+        grad = grad.to(wide).contiguous()
+        out = empty(features, grad.shape[1], k, features.shape[1])
+        native.convolve_grad(on(features), features, grad, *pairs.by_block, out)
+        return out.to(dtype)
+    out = grad.new_zeros(k, grad.shape[1], features.shape[1], dtype=wide)
+    if pairs.centre is not None:
+        out[pairs.centre] = grad.T @ features
+    for k, source, target in pairs.offsets():
+        out[k] = grad.index_select(0, target).T @ features.index_select(0, source)
+    return out.movedim(0, 1).to(grad.dtype)
+
+
+def _by_blocks(rows: Tensor) -> bool:
+    """Whether one native call sums block by block, without a copy of the rows: on the CPU. CUDA has torch's."""
+    return rows.device.type == "cpu" and not _register.rehearse_cuda
 
 
 def _sums_of(rows: Tensor) -> torch.dtype:

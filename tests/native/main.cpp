@@ -14,6 +14,7 @@ void drive_back_project();
 void drive_sort_keys();
 void drive_voxelize();
 void drive_scatter();
+void drive_convolve();
 void drive_cluster();
 void drive_superpoints();
 void drive_kernel_map();
@@ -38,6 +39,7 @@ int main() {
       {"sort_keys", drive_sort_keys},
       {"voxelize", drive_voxelize},
       {"scatter", drive_scatter},
+      {"convolve", drive_convolve},
       {"superpoints", drive_superpoints},
       {"kernel_map", drive_kernel_map},
       {"farthest_point_sample", drive_farthest_point_sample},
