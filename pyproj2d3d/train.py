@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .report_training import draw_curves
 
-PAPERS = {"segment3d": ("Segment3D", "Segment3DData")}  # their file, and in it the model and the data
+PAPERS = {  # their file, and in it the model and the data
+    "segment3d": ("Segment3D", "Segment3DData"),
+    "ppkt": ("PPKT", "PPKTData"),
+}
 
 
 def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
@@ -33,6 +37,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
     model, data = (getattr(module, name) for name in PAPERS[paper])
     yaml = Path(str(module.__file__)).with_suffix(".yaml")
     one = {"default_config_files": [str(yaml)]}
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
     PaperCLI(
         model,
         data,
