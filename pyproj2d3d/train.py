@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
     yaml = Path(str(module.__file__)).with_suffix(".yaml")
     one = {"default_config_files": [str(yaml)]}
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
+    warnings.filterwarnings("ignore", "Found .* in eval mode")  # frozen teachers
     PaperCLI(
         model,
         data,
@@ -59,7 +61,8 @@ def best_and_last(monitor: str) -> ModelCheckpoint:
 
 
 class PaperCLI(LightningCLI):
-    """One model and one dataset, which tells the model its classes; a log as CSV unless another is asked for."""
+    """One model and one dataset, which tells the model its classes if it has any; a log as CSV unless another is asked
+    for."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         paper = self._model_class.__module__.rpartition(".")[2]
@@ -67,7 +70,8 @@ class PaperCLI(LightningCLI):
         parser.link_arguments("out", "trainer.default_root_dir")
         parser.add_argument("--init", type=str | None, default=None, help="a checkpoint to begin from")
         parser.link_arguments("init", "model.init")
-        parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+        if "classes" in inspect.signature(self._model_class).parameters:
+            parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         self.config = parser.parse_args(args)  # type: ignore[arg-type]  # ours are words

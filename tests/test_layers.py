@@ -35,7 +35,11 @@ MAY_IMPORT = {
     "demo_cache": ["report", ""],
     "demo": ["demo_clouds", "demo_cache", "report", "report_3d", "report_colors", "data", ""],
     "report_training": ["report_3d", "report_colors", "metrics"],
-    "papers": ["nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results", "report_training"],
+    "report_embedding": [],
+    "papers": [
+        *("nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results"),
+        *("report_training", "report_embedding"),
+    ],
     "train": ["report_training"],  # and the paper it is asked for
     "cli": ["demo", "train", "data", "ops", ""],
 }

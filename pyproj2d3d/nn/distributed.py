@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["joint_mean", "processes", "sum_over_processes"]
+__all__ = ["cat_over_processes", "joint_mean", "processes", "sum_over_processes"]
 
 
 def processes() -> int:
@@ -19,6 +19,23 @@ def processes() -> int:
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of what all processes give, with the same shape; each gets the gradients of all. Alone it is ``x``."""
     return _Sum.apply(x) if processes() > 1 else x
+
+
+def cat_over_processes(x: Tensor) -> Tensor:
+    """The rows of all processes, first those of the first; they may be of different numbers, also none.
+
+    Each gets the gradients of all. So a loss of all rows, which all processes then compute alike, has in the mean that
+    DistributedDataParallel takes the gradients of one process with the joint batch. Alone it is ``x``.
+    """
+    if processes() == 1:
+        return x
+    counts = torch.zeros(processes(), dtype=torch.int64, device=x.device)
+    counts[dist.get_rank()] = len(x)
+    rows = sum_over_processes(counts).tolist()
+    before, after = (
+        x.new_zeros(sum(some), *x.shape[1:]) for some in (rows[: dist.get_rank()], rows[dist.get_rank() + 1 :])
+    )
+    return sum_over_processes(torch.cat((before, x, after)))
 
 
 def joint_mean(total: Tensor, count: int | Tensor) -> Tensor:

@@ -141,11 +141,11 @@ class Segment3D(LightningModule):
         self.log("train/miou", scores.miou.float())
         self.train_scores.reset()
 
-    def validation_step(self, batch: Batch, i: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> None:
         x, voxels = self.voxels(batch)
         prediction = at_points(self.net(x).features.argmax(1), voxels, -1)
         self.val_scores.update(prediction, self.labels(batch))
-        if i * len(batch) < self.pictures and self.trainer.is_global_zero and not self.trainer.sanity_checking:
+        if self.undrawn > 0 and self.trainer.is_global_zero and not self.trainer.sanity_checking:
             self._draw(batch, prediction)
 
     def on_validation_epoch_end(self) -> None:
@@ -166,13 +166,16 @@ class Segment3D(LightningModule):
         """Where this run keeps its log, tables and pictures. Asked here, where all processes are: they agree on it."""
         self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.undrawn = self.pictures
 
     def _draw(self, batch: Batch, prediction: Tensor) -> None:
         assert batch.points is not None
         labels, sizes = self.labels(batch), batch.ptr.diff().tolist()
         colors = [None] * len(batch) if batch.point_colors is None else batch.point_colors.cpu().split(sizes)
         parts = (t.cpu().split(sizes) for t in (batch.points, labels, prediction))
-        for scene, color, points, label, predicted in zip(batch.scenes, colors, *parts, strict=True):
+        some = list(zip(batch.scenes, colors, *parts, strict=True))[: self.undrawn]
+        self.undrawn -= len(some)
+        for scene, color, points, label, predicted in some:
             draw_prediction(
                 self.folder / "pictures" / f"{scene}.png", points, color, label, predicted, classes=self.classes
             )

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from shared_training import ROWS, Layers, rows, share, trained
+from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 from two_processes import in_processes
 
-from pyproj2d3d.nn.distributed import joint_mean, processes, sum_over_processes
+from pyproj2d3d.losses.contrastive import info_nce
+from pyproj2d3d.nn.distributed import cat_over_processes, joint_mean, processes, sum_over_processes
 from pyproj2d3d.nn.sparse_blocks import BatchNorm
 
 
@@ -14,6 +16,7 @@ def test_alone_a_sum_is_itself_and_a_mean_the_usual_one():
     x = torch.tensor([1.0, 2.0])
     assert processes() == 1
     assert sum_over_processes(x) is x
+    assert cat_over_processes(x) is x
     assert joint_mean(torch.tensor(6.0), 4).item() == 1.5
     assert joint_mean(torch.tensor(0.0), torch.tensor(0)).item() == 0
 
@@ -31,9 +34,24 @@ def all_of_it(rank):
     single(x).sum().backward()
     return {
         "trained": [share(rank, counts) for counts in COUNTS],
+        "contrasted": [contrasted(rank, counts) for counts in COUNTS],
         "norms": norms,
         "single": [single.running_mean, single.running_var, x.grad],
     }
+
+
+def contrasted(rank, counts):
+    """One backward pass of a loss in which every row is a negative of all others, of the other process too."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 6, dtype=torch.float64)
+    begin = sum(counts[:rank])
+    x = rows(counts)[0][begin : begin + counts[rank]]
+    model = DistributedDataParallel(net) if processes() > 1 else net
+    anchors, candidates = model(x).split(3, dim=1)
+    joint = cat_over_processes(anchors)
+    loss = info_nce(joint, cat_over_processes(candidates))
+    loss.backward()
+    return {"loss": loss.detach(), "joint": joint.detach(), "weight": net.weight.grad, "bias": net.bias.grad}
 
 
 def one_norm(x):
@@ -59,6 +77,15 @@ def test_two_processes_have_the_gradients_of_one_with_the_joint_batch(counts, bo
             for part in parts:
                 assert_close(part[name], wanted, msg=lambda text, name=name: f"{name}: {text}")
     assert alone["first.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+def test_rows_of_two_processes_are_contrasted_as_in_one_with_the_joint_batch(counts, both):
+    alone = contrasted(0, [sum(counts)])
+    assert len(alone["joint"]) == sum(counts)
+    assert alone["weight"].abs().max() > 0
+    for part in both:
+        assert_close(part["contrasted"][COUNTS.index(counts)], alone)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["bfloat16", "float32"])

@@ -86,7 +86,7 @@ def test_a_run_learns_and_leaves_a_log_a_table_and_pictures(tmp_path):
     assert val_miou[-1] > 0.6
     table = (folder / "classes.md").read_text().splitlines()
     assert [line.split()[1] for line in table[2:5]] == ["floor", "box", "none"]
-    assert len(list((folder / "pictures").glob("*.png"))) == 2  # of the first batch of two
+    assert [path.name for path in (folder / "pictures").iterdir()] == ["val0.png"]
     assert (folder / "pictures" / "val0.png").stat().st_size > 10_000
 
 
@@ -104,7 +104,7 @@ def test_every_point_gets_the_class_of_its_voxel_and_one_that_is_nowhere_none(ba
     batch.points[7] = torch.nan
     x, voxels = model.voxels(batch)
     logits = model.net(x).features
-    model.trainer = type("Trainer", (), {"is_global_zero": False, "sanity_checking": False})()
+    model.undrawn = 0
     model.validation_step(batch, 0)
     confusion = model.val_scores.confusion
     assert confusion.sum() == (batch.point_semantic >= 0).sum()
