@@ -21,6 +21,7 @@ pytestmark = [  # what Lightning says of others, and of loaders that are small o
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
     pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
     pytest.mark.filterwarnings("ignore:You are trying to `self.log:UserWarning"),
 ]
 CLASSES = ["floor", "box", "none of it"]
