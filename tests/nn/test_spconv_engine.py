@@ -137,7 +137,8 @@ def test_spconv_computes_along_our_pairs_what_we_do(engine, monkeypatch, make, d
 def test_a_network_is_the_same_on_either_engine(engine, monkeypatch, device):
     torch.manual_seed(0)
     net = SRUNet(3, 2, [1] * 8, [4, 4, 8, 8, 8, 4, 4, 4], init_dim=4).to(device)
-    assert_alike(*on_both(net, some_tensor(device=device), monkeypatch), 1e-4)
+    # The few voxels of the coarsest level have variances that magnify rounding: each is as far from float64.
+    assert_alike(*on_both(net, some_tensor(device=device), monkeypatch), 3e-3)
 
 
 @quiet
