@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_synth(commands.add_parser("synth", help="write synthetic rooms in the layout of a dataset"))
 
     for stage, does in STAGES.items():
-        training = commands.add_parser(stage, help=does, add_help=False)
+        training = commands.add_parser(stage, help=does, description=does)
         training.add_argument("paper", nargs="?", default="")
         training.add_argument("arguments", nargs=argparse.REMAINDER)
         training.set_defaults(run=_train, stage=stage)

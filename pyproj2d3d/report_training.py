@@ -64,7 +64,8 @@ def draw_prediction(
     figure = Figure(figsize=(13, 8))
     figure.subplots_adjust(0.01, 0.12, 0.99, 0.96, 0.02, 0.08)
     for axes, (name, values) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
-        axes.imshow(_picture(points, values).numpy())
+        with torch.autocast("cpu", enabled=False):  # which a validation step may be under: places must not be rounded
+            axes.imshow(_picture(points, values).numpy())
         axes.set_title(name, color=INK, fontsize=11)
         axes.set_axis_off()
     swatches = label_colors(torch.tensor(shown, dtype=torch.int64)).double() / 255

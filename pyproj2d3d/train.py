@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,7 +46,6 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         args=[stage, *arguments],
         parser_kwargs={"prog": "pyproj2d3d", "fit": one, "validate": one, "test": one},
         seed_everything_default=0,
-        save_config_callback=KeptConfig,
         trainer_defaults={"log_every_n_steps": 10, "callbacks": [best_and_last(model.MONITOR), OwnBuffers(), Curves()]},
     )
 
@@ -74,7 +73,8 @@ class PaperCLI(LightningCLI):
             parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]  # ours are words
+        """Without Lightning's warning that sys.argv has words too: ours are from there."""
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]
 
     def instantiate_classes(self) -> None:
         """Bad input is one line on stderr and status 2; what comes up later, in training, is an exception."""
@@ -89,10 +89,6 @@ class PaperCLI(LightningCLI):
         if chosen["logger"] in (None, True):
             kwargs["logger"] = CSVLogger(chosen["default_root_dir"], name="")
         return super().instantiate_trainer(**kwargs)
-
-
-class KeptConfig(SaveConfigCallback):
-    """The whole configuration as config.yaml in the folder of the run, for ``--config``."""
 
 
 class OwnBuffers(Callback):

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from pyproj2d3d import scatter
 from pyproj2d3d.nn.distributed import joint_mean
 from pyproj2d3d.nn.sparse_blocks import BatchNorm
+from pyproj2d3d.nn.sr_unet import sr_unet18
+from pyproj2d3d.nn.voxel_input import voxel_tensor
 
 ROWS = [5, 3]  # of each process
 
@@ -41,6 +44,25 @@ def trained(net, x, target):
     net = getattr(net, "module", net)
     named = {name: p.grad for name, p in net.named_parameters()}
     return {"loss": loss.detach(), "x": x.grad, **named, **dict(net.norm.named_buffers())}
+
+
+def sparse_net():
+    torch.manual_seed(0)
+    return sr_unet18(3, 3).double()
+
+
+def sparse_trained(net, counts, which):
+    """One backward pass over some of the clouds with so many points: gradients and buffers by name."""
+    rng = torch.Generator().manual_seed(2)
+    clouds = [torch.rand(n, 3, generator=rng, dtype=torch.float64) for n in counts]
+    points = torch.cat([clouds[i] for i in which])
+    ptr = torch.tensor([0, *(counts[i] for i in which)]).cumsum(0)
+    x, voxels = voxel_tensor(points, points, 0.125, ptr)
+    target = scatter((points[:, 0] * 3).long(), voxels, "mode")
+    total = F.cross_entropy(net(x).features, target, reduction="sum")
+    joint_mean(total, len(target)).backward()
+    net = getattr(net, "module", net)
+    return {name: p.grad for name, p in net.named_parameters()} | dict(net.named_buffers())
 
 
 def share(rank, counts=ROWS):

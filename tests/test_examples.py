@@ -80,6 +80,14 @@ def test_examples_of_the_networks_page_run_one_after_the_other():
     assert [found.box.shape[1] for found in names["kept"]] == [7, 7]
 
 
+def test_the_pictures_of_the_pages_are_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = [(page, name) for page in pages for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())]
+    assert len(named) > 1
+    for page, name in named:
+        assert (page.parent / name).is_file(), (page.name, name)
+
+
 def test_readme_says_what_ci_runs():
     (command,) = re.findall(r"^(pip install .*&& pytest)\b", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert command.replace('".[test]"', '-q ".[test]"') in (ROOT / ".ci" / "run").read_text()

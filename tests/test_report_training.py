@@ -65,6 +65,14 @@ def test_predictions_of_any_cloud_are_drawn(n, tmp_path):
     assert path.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_places_are_not_rounded_under_autocast(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra train is not installed")
+    points, face = room(60)
+    with torch.autocast("cpu", torch.bfloat16):
+        draw_prediction(tmp_path / "scene.png", points, None, face - 1, face - 1, ["a", "b", "c", "d", "e"])
+    assert (tmp_path / "scene.png").exists()
+
+
 def test_curves_have_an_epoch_for_each_value(tmp_path):
     pytest.importorskip("matplotlib", reason="the extra train is not installed")
     log = tmp_path / "metrics.csv"

@@ -39,9 +39,9 @@ def rooms(tmp_path_factory):
     return folder
 
 
-def losses(folder):
+def losses(folder, name="train/loss"):
     with open(folder / "metrics.csv", newline="") as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+        return [float(row[name]) for row in csv.DictReader(file) if row[name]]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,8 @@ def test_two_processes_train_as_one_with_the_joint_batch(one, rooms, tmp_path):
     first, second = losses(tmp_path / "version_0")
     assert first == pytest.approx(losses(one)[0], rel=1e-5)
     assert second == pytest.approx(losses(one)[1], rel=1e-3)  # after one step, whose sums were rounded otherwise
+    for score in ("train/miou", "val/accuracy"):  # of the five scenes that two processes share
+        assert losses(tmp_path / "version_0", score) == pytest.approx(losses(one, score), rel=0.05, abs=1e-3)
 
 
 def test_a_run_goes_on_scores_and_is_the_beginning_of_another(one, rooms, tmp_path, capsys):

@@ -13,7 +13,7 @@ from ..ops._check import check_choice, check_int
 from .open_dataset import open_dataset
 from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, SeededSampler, ViewTransform, collate
 from .scene import SceneDataset
-from .synth.generate import rooms_at
+from .synth.generate import GENERATION, rooms_at
 from .synth.options import RoomOptions
 
 
@@ -129,8 +129,8 @@ class SceneDataModule(LightningDataModule):
         return open_dataset(self._rooms() if self.root is None else self.root, split)
 
     def _rooms(self) -> Path:
-        """Named by what they are, so that other options are other rooms."""
-        kind = hashlib.sha256(repr(self.room_options).encode()).hexdigest()[:8]
+        """Named by what they are, so that other options, or rooms of another version of this package, are others."""
+        kind = hashlib.sha256(f"{GENERATION} {self.room_options!r}".encode()).hexdigest()[:8]
         return rooms_at(Path("rooms") / f"{self.rooms}-{kind}", scenes=self.rooms, options=self.room_options)
 
     def _loader(self, stage: str) -> DataLoader[Sample]:

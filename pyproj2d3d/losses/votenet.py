@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops._check import check_device, check_tensor
-from .votenet_boxes import BoxCoder, Code, Proposed, Reading, check_ptr
+from ..ops._check import check_device, check_ptr, check_tensor
+from .votenet_boxes import BoxCoder, Code, Proposed, Reading
 from .votenet_targets import PackedBoxes
 
 __all__ = ["VoteNetLosses", "Voted", "votenet_loss"]

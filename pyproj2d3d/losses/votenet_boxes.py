@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ..boxes import nms_3d
-from ..ops._check import GEOMETRY, check_device, check_int, check_number, check_tensor
+from ..ops._check import GEOMETRY, check_device, check_int, check_number, check_ptr, check_tensor
 
 __all__ = ["BoxCoder", "Code", "Detections", "Proposed", "Reading", "detections", "mean_sizes", "points_inside"]
 
@@ -207,6 +207,7 @@ def detections(
     boxes along the axes around the boxes, this one the boxes themselves.
     """
     check_number("min_objectness", min_objectness)
+    check_ptr("proposals.ptr", proposals.ptr, proposals.numbers)
     if (points is None) != (point_ptr is None):
         raise ValueError("points and point_ptr must be given together, got one of them")
     if points is not None and point_ptr is not None:
@@ -255,13 +256,3 @@ def _check_boxes(box: Tensor, label: Tensor, n_classes: int) -> None:
         raise ValueError(
             f"label must be from 0 to {n_classes - 1}, got {int(label.min())} to {int(label.max())}: map the classes"
         )
-
-
-def check_ptr(name: str, ptr: Tensor, rows: Tensor, samples: int | None = None) -> None:
-    """Offsets (B + 1,) into these rows."""
-    check_tensor(name, ptr, (torch.int64,), None)
-    check_device(name, ptr, "what it divides", rows)
-    if len(ptr) < 2 or int(ptr[0]) != 0 or int(ptr[-1]) != len(rows) or bool((ptr.diff() < 0).any()):
-        raise ValueError(f"{name} must have B + 1 entries and ascend from 0 to {len(rows)}, got {ptr.tolist()}")
-    if samples is not None and len(ptr) != samples + 1:
-        raise ValueError(f"{name} must be of {samples} samples, got {len(ptr) - 1}")

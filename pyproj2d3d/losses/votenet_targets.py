@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops._check import GEOMETRY, check_device, check_tensor
-from .votenet_boxes import check_ptr, points_inside
+from ..ops._check import GEOMETRY, check_device, check_ptr, check_tensor
+from .votenet_boxes import points_inside
 
 __all__ = ["PackedBoxes", "boxes_of_instances", "vote_targets", "votes_in_boxes"]
 
@@ -120,9 +120,11 @@ def _objects(points: Tensor, semantic: Tensor, instance: Tensor, ptr: Tensor) ->
     n, sample_of = len(key), key // max(len(numbers), 1)
 
     known = semantic[some] >= 0
-    classes = int(semantic.max()) + 1 if bool(known.any()) else 1
-    votes = torch.bincount(member[known] * classes + semantic[some][known], minlength=n * classes).view(n, classes)
-    most, label = votes.max(1)
+    names, name = semantic[some][known].unique(return_inverse=True)
+    classes = max(len(names), 1)
+    votes = torch.bincount(member[known] * classes + name, minlength=n * classes).view(n, classes)
+    most, of_names = votes.max(1)
+    label = names[of_names] if len(names) else of_names
     kept = most > 0  # those that have a class
     place = torch.where(kept, kept.cumsum(0) - 1, -1)
 

@@ -13,10 +13,23 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..ops._check import check_int
+from ..ops.farthest_point_sample import farthest_point_sample
 from ..ops.scatter import _scatter_sum
 from .sparse_blocks import Norm
 
-__all__ = ["Rows1d", "SharedMLP", "gather", "interpolate"]
+__all__ = ["Rows1d", "SharedMLP", "farthest_points", "gather", "interpolate"]
+
+
+def farthest_points(points: Tensor, ptr: Tensor, begins: list[int], n: int) -> tuple[Tensor, list[int]]:
+    """Points that cover each cloud, ``n`` or all of a smaller one, and how many; ``begins`` is ptr on the host."""
+    sizes = [min(n, end - begin) for begin, end in pairwise(begins)]
+    if all(size == n for size in sizes):
+        return farthest_point_sample(points, n, ptr=ptr), sizes
+    chosen = [ptr.new_empty(0)]
+    for (begin, end), size in zip(pairwise(begins), sizes, strict=True):
+        if size:
+            chosen.append(farthest_point_sample(points[begin:end], size) + begin)
+    return torch.cat(chosen), sizes
 
 
 class SharedMLP(nn.Module):

@@ -59,10 +59,13 @@ class use_engine:
         check_choice("name", name, "auto", "own", "spconv")
         if name == "spconv" and (why := _library()[1]):
             raise ImportError(f'engine "spconv" needs spconv built for CUDA: pip install "pyproj2d3d[spconv]" ({why})')
-        self._before, _chosen = _chosen, name
+        self._name, self._before = name, _chosen
+        _chosen = name
 
     def __enter__(self) -> None:
-        pass
+        global _chosen
+        if _chosen != self._name:  # used again
+            self._before, _chosen = _chosen, self._name
 
     def __exit__(self, *_: object) -> None:
         global _chosen

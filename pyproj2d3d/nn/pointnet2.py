@@ -35,10 +35,9 @@ from torch import Tensor, nn
 
 from ..ops._check import FEATURES, GEOMETRY, check_device, check_int, check_number, check_tensor
 from ..ops.ball_query import ball_query
-from ..ops.farthest_point_sample import farthest_point_sample
 from ..ops.scatter import _scatter_extreme
 from ..ops.three_nn import three_nn
-from ._pointnet2_rows import Rows1d, SharedMLP, gather, interpolate
+from ._pointnet2_rows import Rows1d, SharedMLP, farthest_points, gather, interpolate
 from .sparse_blocks import BatchNorm, Norm
 
 __all__ = ["FeaturePropagation", "PointNet2", "PointNet2Backbone", "Sampled", "SetAbstraction", "public_names"]
@@ -114,20 +113,14 @@ class SetAbstraction(nn.Module):
         return Sampled(centres, best, out_ptr, index)
 
     def _choose(self, points: Tensor, begins: list[int], ptr: Tensor) -> tuple[Tensor, list[int]]:
-        sizes = [min(self.n, end - begin) for begin, end in pairwise(begins)]
-        if all(size == self.n for size in sizes):
-            return farthest_point_sample(points, self.n, ptr=ptr), sizes
-        if not self.allow_fewer:
+        chosen, sizes = farthest_points(points, ptr, begins, self.n)
+        if min(sizes, default=self.n) < self.n and not self.allow_fewer:
             cloud = next(b for b, size in enumerate(sizes) if size < self.n)
             raise ValueError(
                 f"n must be at most the points of each cloud, {sizes[cloud]} in cloud {cloud}, got {self.n}; "
                 "allow_fewer=True keeps all of such a cloud"
             )
-        chosen = [ptr.new_empty(0)]
-        for begin, end, size in zip(begins, begins[1:], sizes, strict=False):
-            if size:
-                chosen.append(farthest_point_sample(points[begin:end], size) + begin)
-        return torch.cat(chosen), sizes
+        return chosen, sizes
 
     def _given(self, index: Tensor, points: Tensor, begins: list[int]) -> tuple[Tensor, list[int]]:
         clouds = len(begins) - 1

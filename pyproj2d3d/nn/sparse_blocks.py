@@ -24,6 +24,14 @@ class BatchNorm(nn.BatchNorm1d):
     small scenes, where torch's own raises (one voxel) or makes the running statistics NaN (none).
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__(num_features, eps, momentum)  # always with weights and running statistics
+
     def forward(self, input: Tensor) -> Tensor:
         if self.training and processes() > 1:
             return self._over_processes(input)
@@ -42,17 +50,11 @@ class BatchNorm(nn.BatchNorm1d):
             return self._as_in_evaluation(input)
         mean = sum_over_processes(rows.sum(0)) / count
         var = sum_over_processes((rows - mean).square().sum(0)) / count
-        self._keep(mean.detach(), var.detach() * count / (count - 1))
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum)
         return ((rows - mean) * (var + self.eps).rsqrt() * self.weight + self.bias).to(input.dtype)
-
-    def _keep(self, mean: Tensor, var: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
 
 
 class BasicBlock(SparseModule):

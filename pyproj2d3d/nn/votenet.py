@@ -14,7 +14,6 @@ theirs become NaN.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,8 +22,7 @@ from torch import Tensor, nn
 
 from ..ops._check import GEOMETRY, check_device, check_int, check_tensor
 from ..ops._register import sort_keys
-from ..ops.farthest_point_sample import farthest_point_sample
-from ._pointnet2_rows import Rows1d
+from ._pointnet2_rows import Rows1d, farthest_points
 from .pointnet2 import SetAbstraction
 from .sparse import SparseTensor
 from .sparse_blocks import BatchNorm
@@ -59,7 +57,9 @@ class VotingModule(nn.Module):
         net = self.bn1(self.conv1(features)).relu_()
         net = self.bn2(self.conv2(net)).relu_()
         offset, residual = self.conv3(net).split((3, features.shape[1]), dim=1)
-        return xyz + offset.to(xyz.dtype), F.normalize(features + residual, dim=1)
+        moved = features + residual
+        unit = F.normalize(moved.to(torch.promote_types(moved.dtype, torch.float32)), dim=1)  # float16 has no 1e-12
+        return xyz + offset.to(xyz.dtype), unit.to(moved.dtype)
 
 
 class ProposalModule(nn.Module):
@@ -152,21 +152,8 @@ class VoteNet(nn.Module):
     def _seeds(self, x: SparseTensor, xyz: Tensor) -> tuple[Tensor, Tensor]:
         batch, order = sort_keys(x.indices[:, 0].contiguous(), x.batch_size)
         ptr = torch.searchsorted(batch, torch.arange(x.batch_size + 1, device=batch.device, dtype=batch.dtype))
-        seed, seed_ptr = _covering(xyz[order], ptr, self.n_seeds)
-        return order[seed], seed_ptr
-
-
-def _covering(xyz: Tensor, ptr: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Farthest points, ``n`` of each cloud or all of a smaller one, and the offsets of those."""
-    counts = ptr.diff()
-    new_ptr = torch.cat((ptr.new_zeros(1), counts.clamp(max=n).cumsum(0)))
-    if bool((counts >= n).all()):
-        return farthest_point_sample(xyz, n, ptr=ptr), new_ptr
-    each = [ptr.new_empty(0)]
-    for first, end in pairwise(ptr.tolist()):
-        if end > first:
-            each.append(farthest_point_sample(xyz[first:end], min(n, end - first)) + first)
-    return torch.cat(each), new_ptr
+        seed, sizes = farthest_points(xyz[order], ptr, ptr.tolist(), self.n_seeds)
+        return order[seed], torch.tensor([0, *sizes], device=ptr.device).cumsum(0)
 
 
 def _check_finite(name: str, xyz: Tensor, why: str = "") -> None:

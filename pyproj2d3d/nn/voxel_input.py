@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..ops._check import FEATURES, GEOMETRY, check_device, check_tensor
+from ..ops._check import FEATURES, GEOMETRY, check_device, check_ptr, check_tensor
 from ..ops.scatter import scatter
 from ..ops.voxelize import voxelize
 from ..results import Voxels
@@ -34,10 +34,8 @@ def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> 
     """
     check_tensor("points", points, GEOMETRY, None, 3)
     check_tensor("features", features, FEATURES, len(points), None)
-    check_tensor("ptr", ptr, (torch.int64,), None)
-    check_device("ptr", ptr, "points", points)
-    if len(ptr) < 2 or int(ptr[-1]) != len(points):
-        raise ValueError(f"ptr must have B + 1 entries and end with the {len(points)} points, got {ptr.tolist()}")
+    check_device("features", features, "points", points)
+    check_ptr("ptr", ptr, points)  # where this does not hold, repeat_interleave writes beyond its result
     voxels = voxelize(points, size, batch=torch.repeat_interleave(ptr.diff(), output_size=len(points)))
     cloud, place = voxels.coords[:, 0].long(), voxels.coords[:, 1:].long()
     low = place.new_zeros(len(ptr) - 1, 3).scatter_reduce(
@@ -53,8 +51,5 @@ def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> 
 
 def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
     """(M, ...) to (N, ...): what each point's voxel has; ``nowhere`` for a point that is in none."""
-    if len(voxels) == 0:
-        return of_voxels.new_full((len(voxels.inverse), *of_voxels.shape[1:]), nowhere)
-    found = of_voxels[voxels.inverse.clamp(min=0)]
-    there = (voxels.inverse >= 0).view(-1, *[1] * (of_voxels.ndim - 1))
-    return torch.where(there, found, nowhere)
+    rows = torch.cat((of_voxels, of_voxels.new_full((1, *of_voxels.shape[1:]), nowhere)))
+    return rows[voxels.inverse]  # -1 is the last row

@@ -1,0 +1,1 @@
+"""The operations; their public names are in the package itself."""

@@ -25,6 +25,7 @@ __all__ = [
     "check_int",
     "check_matches",
     "check_number",
+    "check_ptr",
     "check_tensor",
     "check_tolerance",
     "image_size",
@@ -96,6 +97,16 @@ def check_tolerance(tolerance: float | Sequence[float]) -> tuple[float, float, f
     if min(a, b, c) < 0:
         raise ValueError(f"tolerance must not be negative, got {tolerance!r}")
     return a, b, c
+
+
+def check_ptr(name: str, ptr: Tensor, rows: Tensor, samples: int | None = None) -> None:
+    """Offsets (B + 1,) into these rows."""
+    check_tensor(name, ptr, (torch.int64,), None)
+    check_device(name, ptr, "what it divides", rows)
+    if len(ptr) < 2 or int(ptr[0]) != 0 or int(ptr[-1]) != len(rows) or bool((ptr.diff() < 0).any()):
+        raise ValueError(f"{name} must have B + 1 entries and ascend from 0 to {len(rows)}, got {ptr.tolist()}")
+    if samples is not None and len(ptr) != samples + 1:
+        raise ValueError(f"{name} must be of {samples} samples, got {len(ptr) - 1}")
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:

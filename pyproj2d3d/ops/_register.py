@@ -64,11 +64,11 @@ def uncompiled(call: Callable[..., Any]) -> Callable[..., Any]:
     disabled = None
 
     @wraps(call)
-    def as_it_is(*args: Any) -> Any:
+    def as_it_is(*args: Any, **keywords: Any) -> Any:
         nonlocal disabled
         if disabled is None and "torch._dynamo" in sys.modules:  # whose import takes longer than ours
             disabled = torch._dynamo.disable(call)
-        return (disabled or call)(*args)
+        return (disabled or call)(*args, **keywords)
 
     return as_it_is
 

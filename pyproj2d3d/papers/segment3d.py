@@ -29,7 +29,7 @@ from ..data.synth.options import RoomOptions
 from ..data.transforms import Compose
 from ..data.transforms3d import Center, ColorJitter, ElasticDistortion, FlipAxis, Rotate, Scale, Shift
 from ..metrics.accumulate import SegmentationMetric
-from ..nn.distributed import joint_mean
+from ..nn.distributed import joint_mean, sum_over_processes
 from ..nn.sparse import SparseTensor
 from ..nn.sr_unet import sr_unet18, sr_unet34
 from ..nn.voxel_input import at_points, voxel_tensor
@@ -128,7 +128,7 @@ class Segment3D(LightningModule):
         logits = self.net(x).features
         total = F.cross_entropy(logits.float(), target, ignore_index=-1, reduction="sum")
         loss = joint_mean(total, (target >= 0).sum())
-        if not bool(loss.isfinite()):
+        if not bool(sum_over_processes(loss.detach()).isfinite()):  # in any: all stop, or none
             raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
         self.train_scores.update(logits.argmax(1), target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)

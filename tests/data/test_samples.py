@@ -192,6 +192,20 @@ def test_a_sampler_goes_on_where_it_is_set_to():
     assert [i for i, _ in steady] == list(range(10))
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_of_all_processes_are_together_those_of_one(shuffle):
+    one = list(SeededSampler(range(10), shuffle=shuffle))
+    samplers = [SeededSampler(range(10), shuffle=shuffle, rank=r, processes=3) for r in range(3)]
+    parts = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(part) for part in parts]
+    assert [len(part) for part in parts] == ([3, 3, 3] if shuffle else [4, 3, 3])
+    for step in range(0, 9, 3):
+        assert [part[step // 3] for part in parts] == one[step : step + 3]
+    assert shuffle or parts[0][3] == one[9]
+    with pytest.raises(ValueError, match="rank must be below the 2 processes, got 2"):
+        SeededSampler(range(3), shuffle=True, rank=2, processes=2)
+
+
 def test_a_batch_moves_to_a_device_and_dtype_tensors_keep_theirs(rooms):
     batch = collate([SceneSamples(rooms, views=1, match=True)[0, 0]])
     moved = batch.to("meta")

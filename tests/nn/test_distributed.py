@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from shared_training import ROWS, Layers, rows, share, trained
+from shared_training import ROWS, Layers, rows, share, sparse_net, sparse_trained, trained
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 from two_processes import in_processes
@@ -22,6 +22,7 @@ def test_alone_a_sum_is_itself_and_a_mean_the_usual_one():
 
 
 COUNTS = [ROWS, [7, 0], [1, 1]]
+CLOUDS = [[300, 200], [300, 0]]  # points of each process's cloud
 DTYPES = [torch.bfloat16, torch.float32]
 
 
@@ -36,6 +37,7 @@ def all_of_it(rank):
         "trained": [share(rank, counts) for counts in COUNTS],
         "contrasted": [contrasted(rank, counts) for counts in COUNTS],
         "norms": norms,
+        "sparse": [sparse_trained(DistributedDataParallel(sparse_net()), counts, [rank]) for counts in CLOUDS],
         "single": [single.running_mean, single.running_var, x.grad],
     }
 
@@ -86,6 +88,16 @@ def test_rows_of_two_processes_are_contrasted_as_in_one_with_the_joint_batch(cou
     assert alone["weight"].abs().max() > 0
     for part in both:
         assert_close(part["contrasted"][COUNTS.index(counts)], alone)
+
+
+@pytest.mark.parametrize("counts", CLOUDS, ids=str)
+def test_an_sr_unet_in_two_processes_has_the_gradients_of_one_with_both_clouds(counts, both):
+    alone = sparse_trained(sparse_net(), counts, [0, 1])
+    for part in both:
+        got = part["sparse"][CLOUDS.index(counts)]
+        assert got.keys() == alone.keys()
+        for name, wanted in alone.items():
+            assert_close(got[name], wanted, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["bfloat16", "float32"])

@@ -66,6 +66,7 @@ def test_a_voxel_sums_its_neighbours_with_their_weights():
     with torch.no_grad():
         layer.weight.copy_(torch.arange(27.0).view(1, 3, 3, 3, 1))  # 13 the centre, 12 below, 14 above along z
     assert layer(x).features.tolist() == [[13 * 1 + 14 * 10], [12 * 1 + 13 * 10]]
+    assert torch.equal(layer(x=x).features, layer(x).features)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def test_clouds_without_points_are_grids_without_voxels():
     assert at_points(torch.zeros(0, dtype=torch.int64), nowhere, -1).tolist() == [-1, -1]
 
 
+def test_a_loss_of_points_that_are_nowhere_has_a_graph():
+    features = torch.zeros(0, 2, requires_grad=True)
+    x, voxels = voxel_tensor(torch.full((2, 3), torch.nan), torch.zeros(2, 2), 0.1, torch.tensor([0, 2]))
+    at_points(x.replace_feature(features).features, voxels, 0).sum().backward()
+    assert features.grad.shape == (0, 2)
+
+
 def test_what_is_made_of_a_cloud_does_not_depend_on_the_others_of_its_batch():
     torch.manual_seed(0)
     clouds = [torch.rand(300, 3) * 2 + shift for shift in (0.0, 0.37, -5.0)]
@@ -61,9 +68,11 @@ def test_features_get_the_mean_of_their_gradient():
     [
         (torch.zeros(2, 2), torch.zeros(2, 1), [0, 2], r"points must have shape \(\*, 3\), got \(2, 2\)"),
         (torch.zeros(2, 3), torch.zeros(3, 1), [0, 2], r"features must have shape \(2, \*\), got \(3, 1\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 1), [0, 1], r"ptr must have B \+ 1 entries and end with the 2 points"),
-        (torch.zeros(2, 3), torch.zeros(2, 1), [2], r"ptr must have B \+ 1 entries and end with the 2 points"),
-        (torch.tensor([[-2.0**30, 0, 0], [2.0**30, 0, 0]]), torch.zeros(2, 1), [0, 2], "is one far away"),
+        *(
+            (torch.zeros(2, 3), torch.zeros(2, 1), ptr, r"ptr must have B \+ 1 entries and ascend from 0 to 2")
+            for ptr in ([0, 1], [2], [1, 2], [0, 3, 2], [-1, 1, 2])
+        ),
+        (torch.tensor([[-(2.0**30), 0, 0], [2.0**30, 0, 0]]), torch.zeros(2, 1), [0, 2], "is one far away"),
     ],
 )
 def test_what_is_not_a_batch_of_clouds_is_named(points, features, ptr, message):

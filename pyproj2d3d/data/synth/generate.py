@@ -17,6 +17,7 @@ from . import write_nyuv2, write_s3dis, write_scannet, write_sunrgbd, write_vote
 from .options import RoomOptions
 from .room import SynthRoom
 
+GENERATION = 1  # counts changes after which a seed gives another room
 WRITERS = {
     **{"scannet": write_scannet, "s3dis": write_s3dis, "nyuv2": write_nyuv2},
     **{"sunrgbd": write_sunrgbd, "votenet": write_votenet},
