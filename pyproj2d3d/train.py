@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from .report_training import draw_curves
@@ -22,6 +27,8 @@ PAPERS = {  # their file, and in it the model and the data
     "segment3d": ("Segment3D", "Segment3DData"),
     "ppkt": ("PPKT", "PPKTData"),
 }
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+LINKED = ("model.classes", "model.init")  # come from elsewhere
 
 
 def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
@@ -31,23 +38,36 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         stage: "fit", "validate" or "test".
         paper: one of PAPERS.
         arguments: ``--data.*``, ``--model.*``, ``--trainer.*``, ``--out``, ``--init``, ``--config``,
-            ``--ckpt_path`` and what else ``--help`` names. What they leave open is in the paper's yaml, and what that
-            leaves open is as its classes have it.
+            ``--ckpt_path`` and what else ``--help`` names. What they leave open is as the checkpoint was made, what
+            there is none for as the paper's yaml says, and the rest as its classes have it.
+
+    Raises:
+        SystemExit: of status 2 for bad input, with a line on stderr; of 143 for a run that was terminated.
     """
     module = import_module(f"{__package__}.papers.{paper}")
     model, data = (getattr(module, name) for name in PAPERS[paper])
-    yaml = Path(str(module.__file__)).with_suffix(".yaml")
-    one = {"default_config_files": [str(yaml)]}
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
     warnings.filterwarnings("ignore", "Found .* in eval mode")  # frozen teachers
-    PaperCLI(
-        model,
-        data,
-        args=[stage, *arguments],
-        parser_kwargs={"prog": "pyproj2d3d", "fit": one, "validate": one, "test": one},
-        seed_everything_default=0,
-        trainer_defaults={"log_every_n_steps": 10, "callbacks": [best_and_last(model.MONITOR), OwnBuffers(), Curves()]},
-    )
+    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    given.add_argument("--ckpt_path", type=Path)
+    try:
+        PaperCLI(
+            model,
+            data,
+            defaults=Path(str(module.__file__)).with_suffix(".yaml"),
+            checkpoint=given.parse_known_args(arguments)[0].ckpt_path,
+            args=[stage, *arguments],
+            parser_kwargs={"prog": "pyproj2d3d"},
+            seed_everything_default=0,
+            trainer_defaults={
+                "log_every_n_steps": 1,
+                "callbacks": [best_and_last(model.MONITOR), OwnBuffers(), Curves()],
+            },
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+    except SIGTERMException:
+        raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
 
 
 def best_and_last(monitor: str) -> ModelCheckpoint:
@@ -61,7 +81,20 @@ def best_and_last(monitor: str) -> ModelCheckpoint:
 
 class PaperCLI(LightningCLI):
     """One model and one dataset, which tells the model its classes if it has any; a log as CSV unless another is asked
-    for."""
+    for.
+
+    Args:
+        defaults: the paper's yaml.
+        checkpoint: whose model and data are the defaults then, or None.
+    """
+
+    def __init__(self, *arguments: Any, defaults: Path, checkpoint: Path | None, **options: Any):
+        self.defaults, self.checkpoint = _flat(yaml.safe_load(defaults.read_text())), checkpoint
+        self.kept: dict[str, Any] = {}  # what the checkpoint says of its model and data
+        if checkpoint is not None:
+            with _said_in_a_line():
+                self.kept = kept_in(checkpoint)
+        super().__init__(*arguments, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         paper = self._model_class.__module__.rpartition(".")[2]
@@ -71,24 +104,74 @@ class PaperCLI(LightningCLI):
         parser.link_arguments("init", "model.init")
         if "classes" in inspect.signature(self._model_class).parameters:
             parser.link_arguments("data.classes", "model.classes", apply_on="instantiate")
+        parser.set_defaults(self.defaults)
+        try:
+            parser.set_defaults({key: value for key, value in self.kept.items() if key not in LINKED})
+        except (KeyError, ValueError) as error:
+            with _said_in_a_line():
+                raise ValueError(f"{self.checkpoint}: must be a checkpoint of {paper}, got one with {error}") from None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Without Lightning's warning that sys.argv has words too: ours are from there."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
 
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning's overrides the command line by what is in the checkpoint; ours has it as defaults."""
+
     def instantiate_classes(self) -> None:
-        """Bad input is one line on stderr and status 2; what comes up later, in training, is an exception."""
-        try:
+        """What is wrong with arguments, files and folders is found here, and not after the first epoch."""
+        with _said_in_a_line():
             super().instantiate_classes()
-        except (OSError, ValueError) as error:
-            print(f"pyproj2d3d {self.subcommand}: {error}", file=sys.stderr)
-            raise SystemExit(2) from error
+            if self.trainer.precision not in PRECISIONS:  # the others round positions to their own
+                raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.trainer.precision}")
+            theirs, ours = self.kept.get("model.classes"), getattr(self.model, "classes", [])
+            if theirs is not None and theirs != ours:
+                raise ValueError(
+                    f"{self.checkpoint}: has {len(theirs)} classes and the data {len(ours)}, which are not the same: "
+                    "with --init it is the beginning of another network"
+                )
+            validates = self.subcommand == "fit" and self.trainer.limit_val_batches != 0
+            for stage in [str(self.subcommand)] + ["validate"] * validates:
+                if not len(self.datamodule.dataset(stage)):
+                    hint = "; --trainer.limit_val_batches 0 trains without" if validates else ""
+                    raise ValueError(f"{self.datamodule.root}: has no scene to {stage}{hint}")
+            Path(self.trainer.default_root_dir).mkdir(parents=True, exist_ok=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         chosen = self._get(self.config_init, "trainer")
         if chosen["logger"] in (None, True):
             kwargs["logger"] = CSVLogger(chosen["default_root_dir"], name="")
         return super().instantiate_trainer(**kwargs)
+
+
+def kept_in(checkpoint: Path) -> dict[str, Any]:
+    """The arguments of the model and the data that a checkpoint was made with, as ``model.lr`` and ``data.root``.
+
+    Raises:
+        OSError, ValueError: there is none, or it is not one of Lightning's.
+    """
+    try:
+        kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        parts = {"model": kept["hyper_parameters"], "data": kept.get("datamodule_hyper_parameters", {})}
+    except OSError:
+        raise
+    except Exception as error:  # whatever torch finds in a file that is something else
+        raise ValueError(f"{checkpoint}: must be a checkpoint of a run, got {type(error).__name__}: {error}") from None
+    return {f"{of}.{k}": v for of, part in parts.items() for k, v in part.items() if not k.startswith("_")}
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    return {f"{group}.{name}": value for group, some in tree.items() for name, value in some.items()}
+
+
+@contextmanager
+def _said_in_a_line() -> Iterator[None]:
+    """Bad input is a line on stderr and status 2; what comes up later, in training, is an exception."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        print(f"pyproj2d3d: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 class OwnBuffers(Callback):

@@ -55,7 +55,7 @@ AT_THE_TOP = {
     "boxes": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     "papers": {"torch", "lightning"},  # nothing imports a paper, or train, until it is trained
-    "train": {"torch", "lightning"},
+    "train": {"torch", "lightning", "yaml"},
     "cli": set(),
 }
 AT_THE_TOP["demo"] = {"torch", "numpy", "tqdm"}  # nothing imports the demo until it is run

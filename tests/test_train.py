@@ -4,11 +4,14 @@ import csv
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
 pytest.importorskip("lightning", reason="the extra train is not installed")
+
+import yaml
 
 from pyproj2d3d.cli import main
 from pyproj2d3d.data import RoomOptions
@@ -42,6 +45,20 @@ def rooms(tmp_path_factory):
 def losses(folder, name="train/loss"):
     with open(folder / "metrics.csv", newline="") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
+
+
+def test_a_split_without_scenes_and_scenes_without_clouds_are_named(tmp_path, capsys):
+    options = RoomOptions(frames=1, size=(24, 32), spacing=0.5)
+    generate(tmp_path / "few", scenes=3, options=options, processes=1)
+    generate(tmp_path / "images", scenes=5, layout="nyuv2", options=options, processes=1)
+    for name, message in (
+        ("few", "limit_val_batches 0 trains without|none of the 0 scenes of val"),
+        ("images", "must have clouds, the scenes of NYU Depth v2 have none"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(["fit", "segment3d", "--out", str(tmp_path / "out"), "--data.root", str(tmp_path / name), *QUIET])
+        assert exit.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +95,63 @@ def test_two_processes_train_as_one_with_the_joint_batch(one, rooms, tmp_path):
         assert losses(tmp_path / "version_0", score) == pytest.approx(losses(one, score), rel=0.05, abs=1e-3)
 
 
-def test_a_run_goes_on_scores_and_is_the_beginning_of_another(one, rooms, tmp_path, capsys):
+def settings_of(folder):
+    config = yaml.safe_load((folder / "version_0" / "config.yaml").read_text())
+    return config["model"], config["data"]
+
+
+def test_a_checkpoint_is_scored_with_its_own_settings_and_on_its_own_data(one, rooms, tmp_path, capsys):
     last = str(one / "checkpoints" / "last.ckpt")
-    common = ["--data.root", str(rooms), *QUIET]
-    command = ["fit", "segment3d", "--out", str(tmp_path / "on"), *common, "--data.batch_size", "4"]
-    assert main([*command, "--trainer.max_epochs", "3", "--ckpt_path", last]) == 0
-    assert len(losses(tmp_path / "on" / "version_0")) == 1
-    assert main(["validate", "segment3d", "--out", str(tmp_path / "scored"), *common, "--ckpt_path", last]) == 0
+    assert main(["validate", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6]]) == 0
+    model, data = settings_of(tmp_path)
+    assert (model["voxel_size"], model["lr"], data["root"], data["distort"]) == (0.4, 0.01, str(rooms), False)
     assert "val/miou" in capsys.readouterr().out
-    assert (tmp_path / "scored" / "version_0" / "classes.md").read_text() == (one / "classes.md").read_text()
-    command = ["fit", "segment3d", "--out", str(tmp_path / "new"), *common, "--trainer.max_epochs", "1"]
-    assert main([*command, "--init", last, "--data.batch_size", "4"]) == 0
+    assert (tmp_path / "version_0" / "classes.md").read_text() == (one / "classes.md").read_text()
+
+
+def test_a_run_goes_on_with_its_own_settings_but_for_those_that_are_said(one, tmp_path):
+    last = str(one / "checkpoints" / "last.ckpt")
+    command = ["fit", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6], "--model.power", "0.5"]
+    assert main([*command, "--trainer.max_epochs", "3"]) == 0
+    assert len(losses(tmp_path / "version_0")) == 1  # the third epoch
+    model, data = settings_of(tmp_path)
+    assert (model["voxel_size"], model["power"], data["batch_size"]) == (0.4, 0.5, 4)
+
+
+def test_a_checkpoint_is_the_beginning_of_another_run(one, rooms, tmp_path):
+    last = str(one / "checkpoints" / "last.ckpt")
+    command = ["fit", "segment3d", "--out", str(tmp_path), "--data.root", str(rooms), *QUIET, "--init", last]
+    assert main([*command, "--trainer.max_epochs", "1", "--data.batch_size", "4"]) == 0
+
+
+def test_a_checkpoint_of_other_classes_or_none_is_named(one, tmp_path, capsys):
+    last = one / "checkpoints" / "last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    other = tmp_path / "other.ckpt"
+    for change, message in (
+        ({"classes": ["a", "b"]}, "has 2 classes and the data 20, which are not the same: with --init it is"),
+        ({"teacher": 18}, "must be a checkpoint of segment3d, got one with"),
+    ):
+        torch.save({**kept, "hyper_parameters": {**kept["hyper_parameters"], **change}}, other)
+        with pytest.raises(SystemExit) as exit:
+            main(["fit", "segment3d", "--out", str(tmp_path / "out"), "--ckpt_path", str(other), *QUIET[:6]])
+        assert exit.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_terminated_says_so_and_leaves_its_last_checkpoint_whole(rooms, tmp_path):
+    command = ["fit", "segment3d", "--out", str(tmp_path), "--data.root", str(rooms), *QUIET]
+    command = [sys.executable, "-m", "pyproj2d3d.cli", *command, "--trainer.max_epochs", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        last = tmp_path / "version_0" / "checkpoints" / "last.ckpt"
+        for _ in range(1200):
+            if last.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=120) == 143
+    assert torch.load(last, weights_only=True)["epoch"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -100,6 +163,14 @@ def test_a_run_goes_on_scores_and_is_the_beginning_of_another(one, rooms, tmp_pa
         (["segment3d", "--model.net", "unet"], "net"),
         (["segment3d", "--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
         (["segment3d", "--init", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["segment3d", "--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["segment3d", "--ckpt_path", __file__], "test_train.py: must be a checkpoint of a run, got"),
+        (["segment3d", "--model.voxel_size", "0"], "voxel_size must be positive and finite, got 0"),
+        (["segment3d", "--model.lr", "-1"], "lr must be positive and finite, got -1"),
+        (["segment3d", "--model.pictures", "-1"], "pictures must not be negative, and finite, got -1"),
+        (["segment3d", "--data.train_split", "nope"], "nope"),
+        (["segment3d", "--trainer.precision", "64-true"], "precision must be one of 32-true, bf16-mixed, 16-mixed"),
+        (["segment3d", "--optimizer", "Adam"], "optimizer"),
     ],
     ids=str,
 )

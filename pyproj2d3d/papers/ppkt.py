@@ -91,6 +91,7 @@ class PPKTData(SceneDataModule):
         low, high = (round(factor * max(size)) for factor in resize)
         vary = Compose([Flip(flip), RandomResize(longer=(low, high)), RandomCrop(size)])
         keep = Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
+        self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         super().__init__(
             root, every=every, view_transform=vary, val_view_transform=keep,
             batch_size=batch_size, workers=workers, seed=seed,

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ..data.datamodule import SceneDataModule
 from ..data.samples import Batch, PointTransform
+from ..data.scene import SceneDataset
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose
+from ..data.transforms import Compose, check_amount, check_positive
 from ..data.transforms3d import Center, ColorJitter, ElasticDistortion, FlipAxis, Rotate, Scale, Shift
 from ..metrics.accumulate import SegmentationMetric
 from ..nn.distributed import joint_mean, sum_over_processes
@@ -42,7 +43,7 @@ NETS = {"sr_unet18": sr_unet18, "sr_unet34": sr_unet34}
 
 
 class Segment3DData(SceneDataModule):
-    """Labelled clouds of any dataset that the readers know, one scene each, and how they are varied in training.
+    """Labelled clouds of a dataset that has them (ScanNet, S3DIS), one scene each, and how they are varied in training.
 
     Args:
         root: the folder of a dataset. Absent: synthetic rooms, written into ``rooms/``.
@@ -50,7 +51,8 @@ class Segment3DData(SceneDataModule):
         workers: processes that read and vary them, of each process.
         seed: of their order and variation.
         distort: whether training clouds are bent by smooth random fields.
-        train_split, val_split, test_split: names of splits in the dataset; "default" is what its reader has.
+        train_split, val_split, test_split: names of splits in the dataset; "default" is what its reader has, and null
+            all its scenes.
         rooms: how many synthetic rooms; every fifth is for validation.
     """
 
@@ -59,6 +61,7 @@ class Segment3DData(SceneDataModule):
         train_split: str | None = "default", val_split: str | None = "default", test_split: str | None = "default",
         rooms: int = 50,
     ):  # fmt: skip
+        self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         vary: list[PointTransform] = [
             Center(),
             FlipAxis(),
@@ -72,6 +75,12 @@ class Segment3DData(SceneDataModule):
             train_split=train_split, val_split=val_split, test_split=test_split,
             rooms=rooms, room_options=RoomOptions(frames=0),
         )  # fmt: skip
+
+    def dataset(self, stage: str) -> SceneDataset:
+        dataset = super().dataset(stage)
+        if len(dataset) and dataset[0].read_cloud is None:
+            raise ValueError(f"{dataset.root}: must have clouds, the scenes of {type(dataset).TITLE} have none")
+        return dataset
 
 
 class Segment3D(LightningModule):
@@ -103,6 +112,10 @@ class Segment3D(LightningModule):
     ):  # fmt: skip
         super().__init__()
         self.save_hyperparameters()
+        for name, value in (("voxel_size", voxel_size), ("lr", lr), ("power", power)):
+            check_positive(name, value)
+        for name, value in (("momentum", momentum), ("weight_decay", weight_decay), ("pictures", pictures)):
+            check_amount(name, value)
         self.classes, self.voxel_size, self.features, self.pictures = classes, voxel_size, features, pictures
         self.lr, self.momentum, self.weight_decay, self.power = lr, momentum, weight_decay, power
         self.net = NETS[net](3, len(classes), bn_momentum=bn_momentum)
@@ -138,7 +151,7 @@ class Segment3D(LightningModule):
         scores = self.train_scores.compute()
         if scores.pixel_accuracy.isnan():
             raise ValueError("training scenes must have labelled points, these have none")
-        self.log("train/miou", scores.miou.float())
+        self.log("train/miou", scores.miou.float(), sync_dist=True)
         self.train_scores.reset()
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -151,9 +164,10 @@ class Segment3D(LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()
         self.val_scores.reset()
-        self.log("val/miou", scores.miou.float(), prog_bar=True)
-        self.log("val/mean_accuracy", scores.mean_accuracy.float())
-        self.log("val/accuracy", scores.pixel_accuracy.float())
+        of = "test" if self.trainer.testing else "val"
+        self.log(f"{of}/miou", scores.miou.float(), prog_bar=True, sync_dist=True)
+        self.log(f"{of}/mean_accuracy", scores.mean_accuracy.float(), sync_dist=True)
+        self.log(f"{of}/accuracy", scores.pixel_accuracy.float(), sync_dist=True)
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
             (self.folder / "classes.md").write_text(class_table(self.classes, scores))
 
