@@ -44,8 +44,9 @@ template <class F> __attribute__((noinline, flatten)) void run_base(const F &f, 
 }
 #if defined(__x86_64__) && !defined(P2D3D_ONE_ISA)
 template <class F>
-__attribute__((noinline, flatten, target("avx2,fma,bmi,bmi2,lzcnt,popcnt,movbe,f16c"))) void run_v3(const F &f, int64_t n,
-                                                                                                int64_t b, int64_t e) {
+__attribute__((noinline, flatten,
+               target("avx2,fma,bmi,bmi2,lzcnt,popcnt,movbe,f16c"))) void run_v3(const F &f, int64_t n, int64_t b,
+                                                                                 int64_t e) {
   run(f, n, b, e);
 }
 template <class F>

@@ -6,8 +6,9 @@
 
 namespace {
 
-// One worker sums so much of a weight's gradient while the rows that it reads are in the cache.
-constexpr int64_t kOffsetsAtOnce = 3, kOutputsAtOnce = 48, kPairsAtOnce = 128;
+// One worker sums so much of a weight's gradient while the rows that it reads are in the cache: a plane of a kernel of
+// 3, but for many workers less.
+constexpr int64_t kOffsetsAtOnce = 9, kOutputsAtOnce = 48, kPairsAtOnce = 128;
 
 template <class T, int Bytes> struct Vector {
   typedef T type __attribute__((vector_size(Bytes), aligned(alignof(T)), may_alias));
@@ -25,7 +26,7 @@ P2D3D_HD void add_products(int64_t n, int64_t width, const Left &left, const Rig
     const V factor[2] = {*reinterpret_cast<const V *>(row), *reinterpret_cast<const V *>(row + L)};
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const V x = V{} + left(r, i);
+      const T x = left(r, i);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) sum[r][v] += x * factor[v];
     }
@@ -103,12 +104,13 @@ template <class T, int R, int Bytes> struct WeightGrad {
   static constexpr int64_t kWidth = 2 * Bytes / sizeof(T);
   View<const T, 2> rows, grad;
   BlockPairs pairs;
+  int64_t at_once;
   View<T, 3> out;
 
   P2D3D_HD void operator()(int64_t some, int64_t group) const {
     const int64_t outputs = out.shape[0], offsets = out.shape[1], inputs = out.shape[2];
     const int64_t first = group * kOutputsAtOnce, last = std::min(outputs, first + kOutputsAtOnce);
-    const int64_t first_k = some * kOffsetsAtOnce, last_k = std::min(offsets, first_k + kOffsetsAtOnce);
+    const int64_t first_k = some * at_once, last_k = std::min(offsets, first_k + at_once);
     for (int64_t o = first; o < last; ++o) std::fill_n(row(o, first_k), (last_k - first_k) * inputs, T(0));
     for (int64_t at = 0; at + offsets < pairs.ptr.shape[0]; at += offsets)
       for (int64_t k = first_k; k < last_k; ++k)
@@ -153,10 +155,11 @@ void convolve(const Exec &on, View<const T, 2> rows, BlockPairs pairs, View<cons
 
 template <class T>
 void convolve_grad(const Exec &on, View<const T, 2> rows, View<const T, 2> grad, BlockPairs pairs, View<T, 3> out) {
-  const int64_t some = (out.shape[1] + kOffsetsAtOnce - 1) / kOffsetsAtOnce;
-  const int64_t groups = (out.shape[0] + kOutputsAtOnce - 1) / kOutputsAtOnce;
+  const int64_t offsets = out.shape[1], groups = (out.shape[0] + kOutputsAtOnce - 1) / kOutputsAtOnce;
+  const int64_t share = offsets * groups / (3 * on.threads), at_once = std::clamp<int64_t>(share, 1, kOffsetsAtOnce);
   with_tile([&](auto r, auto bytes) {
-    for_each_on_cpu(on, some, groups, WeightGrad<T, r(), bytes()>{rows, grad, pairs, out});
+    for_each_on_cpu(on, (offsets + at_once - 1) / at_once, groups,
+                    WeightGrad<T, r(), bytes()>{rows, grad, pairs, at_once, out});
   });
 }
 
