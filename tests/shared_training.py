@@ -54,11 +54,12 @@ def sparse_net():
 def sparse_trained(net, counts, which):
     """One backward pass over some of the clouds with so many points: gradients and buffers by name."""
     rng = torch.Generator().manual_seed(2)
-    clouds = [torch.rand(n, 3, generator=rng, dtype=torch.float64) for n in counts]
+    wide = torch.tensor([8, 8, 1])  # or a norm of the coarsest voxels, two or three, makes much of rounding
+    clouds = [torch.rand(n, 3, generator=rng, dtype=torch.float64) * wide for n in counts]
     points = torch.cat([clouds[i] for i in which])
     ptr = torch.tensor([0, *(counts[i] for i in which)]).cumsum(0)
     x, voxels = voxel_tensor(points, points, 0.125, ptr)
-    target = scatter((points[:, 0] * 3).long(), voxels, "mode")
+    target = scatter((points[:, 0] * 3 / 8).long(), voxels, "mode")
     total = F.cross_entropy(net(x).features, target, reduction="sum")
     joint_mean(total, len(target)).backward()
     net = getattr(net, "module", net)
