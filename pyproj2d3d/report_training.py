@@ -6,16 +6,17 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .metrics import SegmentationScores
-from .report_3d import CloudView, Viewpoint, cloud_picture, first_viewpoint
+from .report_3d import ELEVATION, PICTURE_SIZE, VIEW_ANGLE, CloudView, Viewpoint, cloud_picture
 from .report_colors import label_colors
 
 INK, GRID = "#222222", "#dddddd"
+COLORS = "#1f6fb4", "#d1622b", "#3c8f3c", "#7d55a3"  # of curves
+RIGHT, WRONG = (225, 225, 225), (200, 30, 30)
 
 
 def class_table(classes: Sequence[str], scores: SegmentationScores) -> str:
@@ -50,49 +51,64 @@ def draw_prediction(
         classes: their names.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     there = points.isfinite().all(1)
     points, target, prediction = points[there].float(), target[there], prediction[there]
-    wrong = torch.where((prediction == target)[:, None], 225, torch.tensor([200, 30, 30]))
+    right = torch.where((prediction == target)[:, None], torch.tensor(RIGHT), torch.tensor(WRONG))
+    labels = label_colors(target)
     panels = {
         "colour": torch.full((len(points), 3), 160) if colors is None else colors[there],
-        "labels": label_colors(target),
+        "labels": labels,
         "prediction": label_colors(prediction),
-        "wrong": torch.where((target >= 0)[:, None], wrong, 150),
+        "wrong": torch.where((target >= 0)[:, None], right, labels),
     }
-    shown = sorted({c for c in (*target.unique().tolist(), *prediction.unique().tolist()) if c >= 0})
-    figure = Figure(figsize=(13, 8))
-    figure.subplots_adjust(0.01, 0.12, 0.99, 0.96, 0.02, 0.08)
-    for axes, (name, values) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
-        with torch.autocast("cpu", enabled=False):  # which a validation step may be under: places must not be rounded
-            axes.imshow(_picture(points, values).numpy())
+    with torch.autocast("cpu", enabled=False):  # which a validation step may be under: places must not be rounded
+        pictures = [_picture(points, values) for values in panels.values()]
+    shown = torch.cat((target, prediction)).unique()
+    shown = torch.cat((shown[shown >= 0], shown[shown < 0]))  # what has no label comes last
+    names = [classes[c] if c >= 0 else "no label" for c in shown.tolist()] + ["right", "wrong"]
+    swatches = torch.cat((label_colors(shown), torch.tensor((RIGHT, WRONG)))) / 255
+
+    height, width, _ = pictures[0].shape  # as of all
+    tall = min(max(6.4 * height / width, 1.0), 5.0)  # of a panel, in inches
+    wide = min(max(tall * width / height, 5.0), 6.4)
+    rows = math.ceil(len(names) / 8)
+    figure = Figure(figsize=(2 * wide + 0.2, 2 * tall + 0.8 + 0.2 * rows), layout="constrained")
+    for axes, name, picture in zip(figure.subplots(2, 2).flat, panels, pictures, strict=True):
+        axes.imshow(picture.numpy())
         axes.set_title(name, color=INK, fontsize=11)
         axes.set_axis_off()
-    swatches = label_colors(torch.tensor(shown, dtype=torch.int64)).double() / 255
-    _legend(figure, [classes[c] for c in shown], swatches.tolist())
+    patches = [Patch(color=color, label=name) for color, name in zip(swatches.tolist(), names, strict=True)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 
-def _legend(figure: Any, names: Sequence[str], colors: Sequence[Any]) -> None:
-    from matplotlib.patches import Patch
-
-    patches = [Patch(color=color, label=name) for name, color in zip(names, colors, strict=True)]
-    if patches:
-        figure.legend(handles=patches, loc="lower center", ncols=8, frameon=False, fontsize=9)
-
-
 def _picture(points: Tensor, colors: Tensor) -> Tensor:
-    """(H, W, 4) uint8"""
+    """(H, W, 4) uint8: as far as something is drawn, so that points alone decide about the shape."""
     seen = ~_hides(points)
     points, colors = points[seen], colors[seen]
     if len(points) == 0:
         return torch.zeros(9, 16, 4, dtype=torch.uint8)
     spacing = 2 * float((points.amax(0) - points.amin(0))[:2].amax()) / len(points) ** 0.5
-    above = points + torch.tensor([0.0, 0.0, 1.0])
-    cloud = CloudView(points, above, {"": colors}, torch.eye(4)[None], spacing)
-    target, distance = first_viewpoint(points)
-    return cloud_picture(cloud, Viewpoint(torch.eye(3), target, 1.1 * distance))
+    viewpoint = _viewpoint(points, margin=0.1 + 2 * spacing)
+    cloud = CloudView(points, viewpoint.eye.expand_as(points), {"": colors}, torch.eye(4)[None], spacing)
+    picture = cloud_picture(cloud, viewpoint)
+    y, x = picture[..., 3].nonzero(as_tuple=True)
+    return picture[y.min() : y.max() + 1, x.min() : x.max() + 1] if len(y) else picture
+
+
+def _viewpoint(points: Tensor, margin: float) -> Viewpoint:
+    """From where all points are just in the picture, and then back by a margin in metres."""
+    cos, sin = math.cos(ELEVATION), math.sin(ELEVATION)
+    axes = torch.tensor([[1, 0, 0], [0, sin, cos], [0, -cos, sin]])  # to the right, up in the picture, to the viewer
+    middle = (points.amin(0) + points.amax(0)) / 2
+    across, nearer = ((points - middle) @ axes.T).split([2, 1], dim=1)
+    slope = math.tan(VIEW_ANGLE / 2) * torch.tensor([PICTURE_SIZE[1] / PICTURE_SIZE[0], 1])
+    low, high = (across - slope * nearer).amin(0), (across + slope * nearer).amax(0)  # in the plane of the middle
+    distance = float(((high - low) / slope).amax()) / 2 + margin
+    return Viewpoint(torch.eye(3), middle + (low + high) / 2 @ axes[:2], distance)
 
 
 def _hides(points: Tensor) -> Tensor:
@@ -109,34 +125,37 @@ def _hides(points: Tensor) -> Tensor:
 
 
 def draw_curves(log: Path, path: Path, names: Sequence[str]) -> None:
-    """Columns of a CSVLogger's metrics.csv over the epochs, from 0 to 1, as a picture; by the ending SVG or PNG.
+    """Columns of a CSVLogger's metrics.csv, from 0 to at most 1, over the epochs: SVG or PNG, by the ending.
 
     A column without a value, as of a validation that was left out, has no curve.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    curves = [(*epochs_of(log, name), name, color) for name, color in zip(names, COLORS, strict=False)]
+    curves = sorted((c for c in curves if c[0]), key=lambda c: c[1][-1])
+    highest = max((max(values) for _, values, *_ in curves), default=1.0)
+    top = next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= highest), 1.0)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for name, color in zip(names, ("#1f6fb4", "#d1622b", "#3c8f3c", "#7d55a3"), strict=False):
-        epochs, values = epochs_of(log, name)
-        if not epochs:
-            continue
-        axes.plot(epochs, values, color=color, linewidth=1.8)
-        axes.annotate(f" {name} {values[-1]:.3f}", (epochs[-1], values[-1]), color=color, va="center", fontsize=9)
+    place = -top
+    for epochs, values, name, color in curves:
+        axes.plot(epochs, values, color=color, linewidth=1.8, marker=".", clip_on=False)  # one epoch has no line
+        place = max(values[-1], place + 0.055 * top)  # not onto the one below
+        text = f"{name} {values[-1]:.3f}"
+        axes.text(1.01, place, text, color=color, va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.set_xlabel("epoch", color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylim(0, top)
     axes.grid(color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
-    axes.set_xlim(right=axes.get_xlim()[1] * 1.25)
     figure.savefig(path, dpi=130)
 
 
 def epochs_of(log: Path, name: str) -> tuple[list[int], list[float]]:
-    """The epochs in which a column of metrics.csv has a value, from 1 on, and the last value of each."""
+    """The epochs in which a column of metrics.csv has a value, not NaN, from 1 on, and the last value of each."""
     with open(log, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(name)]
+        rows = [row for row in csv.DictReader(file) if math.isfinite(float(row.get(name) or "nan"))]
     found = {int(row["epoch"]) + 1: float(row[name]) for row in rows}
     return list(found), list(found.values())
