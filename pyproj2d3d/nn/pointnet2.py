@@ -24,6 +24,7 @@ What is decided here:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -78,6 +79,8 @@ class SetAbstraction(nn.Module):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels, 0)
         self.n, self.k, self.radius = check_int("n", n, 1), check_int("k", k, 1), check_number("radius", radius)
+        if not 0 < self.radius < math.inf:
+            raise ValueError(f"radius must be positive and finite, got {radius}")
         if not use_xyz and in_channels == 0:
             raise ValueError("use_xyz must be True where in_channels is 0: there would be nothing to look at")
         self.use_xyz, self.normalize_xyz = use_xyz, normalize_xyz

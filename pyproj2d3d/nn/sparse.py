@@ -20,19 +20,18 @@ as they are and compiles what is between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..ops._check import FEATURES, check_device, check_int, check_tensor
+from ..ops._check import check_device, check_int
 from ..ops._register import sort_keys, uncompiled
 from ..ops.kernel_map import Triple, check_three, kernel_map
 from ..ops.scatter import scatter
 from ..results import Voxels
 from ._pairs import Pairs, average, maximum
+from ._sparse_tensor import Shared, SparseTensor, check_sparse, same_voxels
 from ._spconv import convolve, use_engine
 
 __all__ = [
@@ -48,99 +47,6 @@ __all__ = [
     "SubMConv3d",
     "use_engine",
 ]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A kernel map under its key: what it was made for, and what comes out."""
-
-    submanifold: bool
-    rule: tuple[list[int], ...]  # size and dilation, and with a stride also stride and padding
-    pairs: Pairs
-    indices: Tensor
-    spatial_shape: list[int]
-    out_indices: Tensor
-    out_shape: list[int]
-
-
-class SparseTensor:
-    """Features of the active voxels of a batch of grids; everything else is 0.
-
-    Args:
-        features: (M, C) float16, bfloat16, float32 or float64.
-        indices: (M, 4) int32 like those of :func:`pyproj2d3d.voxelize`: batch, then three coordinates, all different,
-            in any order; from 0 to below ``batch_size`` and ``spatial_shape``.
-        spatial_shape: extent of the grids along the three coordinates. Unlike spconv's it need not be padded.
-        batch_size: grids, of which some may have no voxel.
-
-    Raises:
-        TypeError, ValueError: an argument of another type, shape, device or range than said here, or a voxel that is
-            there twice.
-
-    No voxels at all are allowed. Layers return new tensors; :meth:`replace_feature` does so too, and keeps the voxels
-    and the kernel maps that their keys share.
-    """
-
-    def __init__(self, features: Tensor, indices: Tensor, spatial_shape: Sequence[int], batch_size: int):
-        check_tensor("features", features, FEATURES, None, None)
-        check_tensor("indices", indices, (torch.int32,), features.shape[0], 4)
-        check_device("indices", indices, "features", features)
-        self.spatial_shape = check_three("spatial_shape", spatial_shape, 1)
-        self.batch_size = check_int("batch_size", batch_size, 1)
-        self._features, self.indices = features, indices.contiguous()
-        self.indice_dict: dict[str, Shared] = {}
-        _check_indices(self.indices, [self.batch_size, *self.spatial_shape])
-
-    @property
-    def features(self) -> Tensor:
-        """(M, C), of the voxels in the order of ``indices``."""
-        return self._features
-
-    @features.setter
-    def features(self, _: Tensor) -> None:
-        raise AttributeError("features of a SparseTensor cannot be set; x.replace_feature(features) returns another")
-
-    def replace_feature(self, features: Tensor) -> SparseTensor:
-        """The same voxels with other features (M, any)."""
-        check_tensor("features", features, FEATURES, self.indices.shape[0], None)
-        check_device("features", features, "indices", self.indices)
-        return self._with(features, self.indices, self.spatial_shape)
-
-    def dense(self, channels_first: bool = True) -> Tensor:
-        """(B, C, *spatial_shape), or (B, *spatial_shape, C): 0 where no voxel is. Differentiable."""
-        at = self.indices.long().unbind(1)
-        shape = (self.batch_size, *self.spatial_shape, self.features.shape[1])
-        grid = self.features.new_zeros(shape).index_put(at, self.features)
-        return grid.permute(0, 4, 1, 2, 3).contiguous() if channels_first else grid
-
-    def _with(self, features: Tensor, indices: Tensor, spatial_shape: list[int], **new: Shared) -> SparseTensor:
-        other = object.__new__(SparseTensor)  # these voxels have been checked
-        other._features, other.indices = features, indices
-        other.spatial_shape, other.batch_size = spatial_shape, self.batch_size
-        other.indice_dict = self.indice_dict | new
-        return other
-
-    def __repr__(self) -> str:
-        m, channels = self.features.shape
-        return (
-            f"SparseTensor(M={m}, C={channels}, B={self.batch_size}, shape={self.spatial_shape}, "
-            f"{self.features.dtype}, {self.features.device})"
-        )
-
-
-@uncompiled
-def _check_indices(indices: Tensor, ends: list[int]) -> None:
-    if len(indices) == 0:
-        return
-    low, high = (t.tolist() for t in torch.stack((indices.amin(0), indices.amax(0))))
-    for d, name in enumerate(("batch", "coordinate 0", "coordinate 1", "coordinate 2")):
-        if low[d] < 0 or high[d] >= ends[d]:
-            worst = low[d] if low[d] < 0 else high[d]
-            raise ValueError(f"indices must have {name} from 0 to {ends[d] - 1}, got {worst}")
-    try:
-        kernel_map(indices, 1)  # looks at every voxel
-    except ValueError as error:
-        raise ValueError(str(error).replace("coords", "indices", 1)) from None
 
 
 class SparseModule(nn.Module):
@@ -166,7 +72,12 @@ class _Kernel(SparseModule):
         super().__init__()
         self.kernel_size, self.stride = check_three("kernel_size", kernel_size, 1), check_three("stride", stride, 1)
         self.padding, self.dilation = check_three("padding", padding, 0), check_three("dilation", dilation, 1)
+        if indice_key is not None and not isinstance(indice_key, str):
+            raise TypeError(f"indice_key must be text or None, got {indice_key!r}")
         self.indice_key = indice_key
+
+    def _under_key(self, x: SparseTensor) -> Shared | None:
+        return None if self.indice_key is None else x.indice_dict.get(self.indice_key)
 
     def _strided(self, x: SparseTensor) -> tuple[Shared, dict[str, Shared]]:
         """The map from these voxels to all that read them, and what to keep of it under the key."""
@@ -206,7 +117,8 @@ class _Convolution(_Kernel):
         super().__init__(kernel_size, stride, padding, dilation, indice_key)
         if groups != 1:
             raise ValueError(f"groups must be 1, got {groups}")
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_int("in_channels", in_channels, 0)
+        self.out_channels = check_int("out_channels", out_channels, 0)
         self.weight = nn.Parameter(torch.empty(out_channels, *self.kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
@@ -223,13 +135,15 @@ class _Convolution(_Kernel):
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def _check(self, x: SparseTensor) -> None:
-        if not isinstance(x, SparseTensor):
-            raise TypeError(f"x must be a SparseTensor, got {type(x).__name__}")
+        check_sparse(x)
         if x.features.shape[1] != self.in_channels:
             raise ValueError(f"x must have {self.in_channels} channels, got {x.features.shape[1]}")
         check_device("x", x.features, "the weight", self.weight)
-        if x.features.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.features.device.type):
-            raise TypeError(f"x must be {self.weight.dtype} like the weight, got {x.features.dtype}; or use autocast")
+        dtype, wanted = x.features.dtype, self.weight.dtype
+        fixed = torch.float64 in (dtype, wanted)  # autocast casts neither to nor from it
+        if dtype != wanted and (fixed or not torch.is_autocast_enabled(x.features.device.type)):
+            way_out = ", with autocast too" if fixed else "; or use autocast"
+            raise TypeError(f"x must be {wanted} like the weight, got {dtype}{way_out}")
 
     def _is_product(self) -> bool:
         return self.kernel_size == [1, 1, 1] and self.stride == [1, 1, 1] and self.padding == [0, 0, 0]
@@ -263,13 +177,13 @@ class SubMConv3d(_Convolution):
         self._check(x)
         if self.kernel_size == [1, 1, 1]:
             return self._product(x)
-        rule, shared = (self.kernel_size, self.dilation), x.indice_dict.get(self.indice_key or "")
+        rule, shared = (self.kernel_size, self.dilation), self._under_key(x)
         if shared is None:
             found = kernel_map(x.indices, self.kernel_size, dilation=self.dilation)
             centre = math.prod(self.kernel_size) // 2 if all(n % 2 for n in self.kernel_size) else None
             pairs = Pairs(found.ptr.tolist(), found.input, found.output, len(x.indices), len(x.indices), centre)
             shared = Shared(True, rule, pairs, x.indices, x.spatial_shape, x.indices, x.spatial_shape)
-        elif not shared.submanifold or shared.rule != rule or not _same(shared.indices, x.indices):
+        elif not shared.submanifold or shared.rule != rule or not same_voxels(shared.indices, x.indices):
             kind = "submanifold" if shared.submanifold else "strided"
             raise ValueError(
                 f"indice_key {self.indice_key!r} must be of a submanifold map of these voxels with kernel_size "
@@ -277,7 +191,7 @@ class SubMConv3d(_Convolution):
                 f"{shared.rule[0]} and {shared.rule[1]}; x has {len(x.indices)} voxels"
             )
         new = {} if self.indice_key is None else {self.indice_key: shared}
-        return x._with(self._convolved(x, shared.pairs), x.indices, x.spatial_shape, **new)
+        return x._with(self._convolved(x, shared.pairs), x.indices, x.spatial_shape, new)
 
 
 class SparseConv3d(_Convolution):
@@ -298,7 +212,7 @@ class SparseConv3d(_Convolution):
         if self._is_product():
             return self._product(x)
         shared, new = self._strided(x)
-        return x._with(self._convolved(x, shared.pairs), shared.out_indices, shared.out_shape, **new)
+        return x._with(self._convolved(x, shared.pairs), shared.out_indices, shared.out_shape, new)
 
 
 class SparseInverseConv3d(_Convolution):
@@ -312,7 +226,7 @@ class SparseInverseConv3d(_Convolution):
     @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
         self._check(x)
-        shared = x.indice_dict.get(self.indice_key or "")
+        shared = self._under_key(x)
         if shared is None:
             known = ", ".join(map(repr, x.indice_dict)) or "none"
             raise ValueError(f"indice_key must be one that x has seen, got {self.indice_key!r}; it has {known}")
@@ -320,13 +234,9 @@ class SparseInverseConv3d(_Convolution):
             raise ValueError(f"indice_key must be of a strided layer, got {self.indice_key!r} of a submanifold one")
         if shared.rule[0] != self.kernel_size:
             raise ValueError(f"kernel_size must be {shared.rule[0]} as under this key, got {self.kernel_size}")
-        if not _same(shared.out_indices, x.indices):
+        if not same_voxels(shared.out_indices, x.indices):
             raise ValueError(f"x must have the voxels that {self.indice_key!r} leads to, got others")
         return x._with(self._convolved(x, shared.pairs.turned()), shared.indices, shared.spatial_shape)
-
-
-def _same(indices: Tensor, other: Tensor) -> bool:
-    return indices is other or torch.equal(indices, other)
 
 
 class SparseMaxPool3d(_Kernel):
@@ -343,8 +253,9 @@ class SparseMaxPool3d(_Kernel):
 
     @uncompiled
     def forward(self, x: SparseTensor) -> SparseTensor:
+        check_sparse(x)
         shared, new = self._strided(x)
-        return x._with(self.pool(x.features, shared.pairs), shared.out_indices, shared.out_shape, **new)
+        return x._with(self.pool(x.features, shared.pairs), shared.out_indices, shared.out_shape, new)
 
     def pool(self, features: Tensor, pairs: Pairs) -> Tensor:
         return maximum(features, pairs)
@@ -364,6 +275,7 @@ class SparseGlobalMaxPool(SparseModule):
 
     @uncompiled
     def forward(self, x: SparseTensor) -> Tensor:
+        check_sparse(x)
         out = x.features.new_zeros(x.batch_size, x.features.shape[1])
         key, order = sort_keys(x.indices[:, 0].contiguous(), x.batch_size)
         batch, place, counts = key.unique_consecutive(return_inverse=True, return_counts=True)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops._check import check_number
 from .distributed import processes, sum_over_processes
 from .sparse import SparseModule, SparseSequential, SparseTensor, SubMConv3d
 
@@ -22,6 +23,9 @@ class BatchNorm(nn.BatchNorm1d):
 
     One voxel or none has no variance: training then normalises as evaluation does. That happens at the coarse levels of
     small scenes, where torch's own raises (one voxel) or makes the running statistics NaN (none).
+
+    Raises:
+        TypeError, ValueError: ``momentum``, the share of a new batch in the running statistics, is not from 0 to 1.
     """
 
     running_mean: Tensor
@@ -30,6 +34,8 @@ class BatchNorm(nn.BatchNorm1d):
     momentum: float
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
+        if not 0 <= check_number("momentum", momentum) <= 1:
+            raise ValueError(f"momentum must be from 0 to 1, got {momentum}")
         super().__init__(num_features, eps, momentum)  # always with weights and running statistics
 
     def forward(self, input: Tensor) -> Tensor:

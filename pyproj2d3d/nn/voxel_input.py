@@ -50,6 +50,17 @@ def voxel_tensor(points: Tensor, features: Tensor, size: float, ptr: Tensor) -> 
 
 
 def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
-    """(M, ...) to (N, ...): what each point's voxel has; ``nowhere`` for a point that is in none."""
+    """(M, ...) to (N, ...): what each point's voxel has; ``nowhere`` for a point that is in none.
+
+    Raises:
+        TypeError, ValueError: ``of_voxels`` is no tensor, is elsewhere than the voxels or has not a row for each.
+    """
+    if not isinstance(of_voxels, Tensor):
+        raise TypeError(f"of_voxels must be a tensor, got {type(of_voxels).__name__}")
+    if of_voxels.shape[:1] != voxels.coords.shape[:1]:
+        raise ValueError(
+            f"of_voxels must have {len(voxels.coords)} rows, one for each voxel, got shape {tuple(of_voxels.shape)}"
+        )
+    check_device("of_voxels", of_voxels, "voxels", voxels.inverse)
     rows = torch.cat((of_voxels, of_voxels.new_full((1, *of_voxels.shape[1:]), nowhere)))
     return rows[voxels.inverse]  # -1 is the last row

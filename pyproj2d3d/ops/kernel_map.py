@@ -84,7 +84,9 @@ def kernel_map(
 
 
 def check_three(name: str, value: Triple, at_least: int) -> list[int]:
-    """One integer, or three along x, y, z, each within int32."""
+    """One integer, or three along x, y, z, each within int32; three of NumPy or in a tensor too."""
+    if not isinstance(value, (int, Sequence)) and hasattr(value, "tolist"):
+        value = value.tolist()
     given = [value] * 3 if not isinstance(value, Sequence) or isinstance(value, str) else value
     if len(given) != 3:
         raise ValueError(f"{name} must be one integer or three, got {value!r}")

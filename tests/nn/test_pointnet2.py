@@ -568,7 +568,16 @@ BAD = {
     "no samples": (abstraction(n=0), ValueError, "n must be at least 1, got 0"),
     "no neighbours": (abstraction(k=0), ValueError, "k must be at least 1, got 0"),
     "a radius of text": (abstraction(radius="1"), TypeError, "radius must be a number, got '1'"),
-    "a radius of 0": (ask(radius=0), ValueError, "radius must be positive, and neither 0 nor infinite"),
+    "a radius of 0": (abstraction(radius=0), ValueError, "radius must be positive and finite, got 0"),
+    "a radius below 0": (abstraction(radius=-0.5), ValueError, "radius must be positive and finite, got -0.5"),
+    "an endless radius": (abstraction(radius=float("inf")), ValueError, "radius must be positive and finite, got inf"),
+    "a radius of NaN": (abstraction(radius=float("nan")), ValueError, "radius must be a number, got NaN"),
+    "a radius too short to square": (
+        ask(radius=1e-30), ValueError, "radius must be positive, and neither 0 nor infinite when squared in float32",
+    ),
+    "a momentum above 1": (
+        lambda: PointNet2(3, 4, bn_momentum=5.0), ValueError, "momentum must be from 0 to 1, got 5.0",
+    ),
     "nothing to look at": (
         abstraction(in_channels=0, use_xyz=False), ValueError, "use_xyz must be True where in_channels is 0",
     ),

@@ -1,5 +1,6 @@
 """Do sparse layers compute what dense ones do at the active voxels, and say no where spconv is silently wrong?"""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -450,6 +451,36 @@ def test_layers_that_share_a_key_share_one_map():
     assert y.indice_dict["subm0"] is x.indice_dict["subm0"]
 
 
+@pytest.mark.parametrize("key", ["", "features", "indices", "self"])
+def test_any_text_is_a_key_and_layers_without_one_do_not_find_it(key):
+    x = SubMConv3d(3, 3, 3, indice_key=key)(some_tensor(dtype=torch.float32))
+    y = SubMConv3d(3, 3, 5)(x)  # of another kernel: under this key it would be an error
+    assert y.indice_dict == {key: x.indice_dict[key]}
+    low = SparseMaxPool3d(2, indice_key=key)(some_tensor(dtype=torch.float32))
+    assert SparseInverseConv3d(3, 3, 2, key)(low).spatial_shape == SHAPE
+
+
+@pytest.mark.parametrize("three", [np.array, torch.tensor, torch.Size, tuple])
+def test_three_integers_may_be_of_numpy_and_in_a_tensor(three):
+    x = SparseTensor(FEATURES, INDICES, three(SHAPE), np.int64(2))
+    assert x.spatial_shape == SHAPE
+    assert all(type(n) is int for n in (*x.spatial_shape, x.batch_size))
+    assert SubMConv3d(3, 4, three([1, 3, 5])).kernel_size == [1, 3, 5]
+
+
+def test_a_tensor_moves_to_a_device_without_its_maps(device):
+    layer = made(SubMConv3d(3, 3, 3, indice_key="subm"))
+    x = layer(some_tensor())
+    assert x.to("cpu") is x
+    away = x.to("meta")
+    assert away.features.device.type == away.indices.device.type == "meta"
+    assert away.features.requires_grad
+    assert (away.spatial_shape, away.batch_size, away.indice_dict) == (SHAPE, B, {})
+    assert list(x.indice_dict) == ["subm"]
+    moved = layer.to(device)(x.to(device))
+    torch.testing.assert_close(moved.to("cpu").features, layer.cpu()(x).features)
+
+
 def test_a_tensor_says_what_it_holds():
     x = some_tensor()
     assert repr(x) == f"SparseTensor(M={len(x.indices)}, C=3, B=2, shape=[6, 8, 10], torch.float64, cpu)"
@@ -529,6 +560,42 @@ BAD = {
         "x must be torch.float32 like the weight, got torch.float64",
     ),
     "a tensor": (lambda: SubMConv3d(3, 4, 3)(FEATURES), TypeError, "x must be a SparseTensor, got Tensor"),
+    **{
+        f"a tensor into {type(layer).__name__}": (
+            lambda layer=layer: layer(FEATURES),
+            TypeError,
+            "x must be a SparseTensor, got Tensor",
+        )
+        for layer in (SparseMaxPool3d(2), SparseAvgPool3d(2), SparseGlobalMaxPool(), SparseGlobalAvgPool())
+    },
+    "a key of a number": (
+        lambda: SubMConv3d(3, 4, 3, indice_key=1),
+        TypeError,
+        "indice_key must be text or None, got 1",
+    ),
+    "a key of a number for a pool": (
+        lambda: SparseMaxPool3d(2, indice_key=1),
+        TypeError,
+        "indice_key must be text or None, got 1",
+    ),
+    "channels below 0": (lambda: SubMConv3d(-1, 4, 3), ValueError, "in_channels must be at least 0, got -1"),
+    "outputs below 0": (lambda: SparseConv3d(3, -4, 3), ValueError, "out_channels must be at least 0, got -4"),
+    "channels of a float": (lambda: SubMConv3d(3.0, 4, 3), TypeError, r"in_channels must be an integer, got 3\.0"),
+    "a shape of floats": (
+        lambda: SparseTensor(FEATURES, INDICES, np.array([6.0, 8.0, 10.0]), 2),
+        TypeError,
+        r"spatial_shape must be an integer, got 6\.0",
+    ),
+    "a shape of NumPy's two": (
+        lambda: SparseTensor(FEATURES, INDICES, np.array([6, 8]), 2),
+        ValueError,
+        r"spatial_shape must be one integer or three, got \[6, 8\]",
+    ),
+    "a move to a dtype": (
+        lambda: some_tensor().to(torch.float16),
+        TypeError,
+        r"device must be a device, got torch.float16; x.replace_feature\(x.features.to\(torch.float16\)\) casts",
+    ),
     "groups": (lambda: SubMConv3d(4, 4, 3, groups=2), ValueError, "groups must be 1, got 2"),
     "a stride": (lambda: SubMConv3d(4, 4, 3, 2), ValueError, "stride must be 1 for a submanifold convolution, got 2"),
     "an inverse without a key": (
@@ -538,6 +605,23 @@ BAD = {
     ),
     "a kernel of 0": (lambda: SparseConv3d(4, 4, 0), ValueError, "kernel_size must be at least 1, got 0"),
 }
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_float64_is_not_mixed_with_another_under_autocast_which_leaves_it_as_it_is(size, device):
+    x, layer = some_tensor(device=device), SubMConv3d(3, 4, size).to(device)
+    short = x.replace_feature(x.features.float())
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with pytest.raises(TypeError, match=r"x must be torch.float32 like .*, got torch.float64, with autocast too"):
+            layer(x)
+        assert layer(short).features.dtype == torch.bfloat16
+        layer.double()
+        with pytest.raises(TypeError, match=r"x must be torch.float64 like .*, got torch.float32, with autocast too"):
+            layer(short)
+        assert layer(x).features.dtype == torch.float64
+    layer.float()
+    with pytest.raises(TypeError, match=r"x must be torch.float32 like .*, got torch.float16; or use autocast"):
+        layer(x.replace_feature(x.features.half()))
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD.values(), ids=BAD.keys())

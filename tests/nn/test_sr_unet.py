@@ -252,6 +252,10 @@ BAD = {
     "no output": (lambda: SRUNet(3, 0), ValueError, "out_channels must be at least 1, got 0"),
     "half a channel": (lambda: SRUNet(3, 4, init_dim=0.5), TypeError, "init_dim must be an integer, got 0.5"),
     "a first kernel of 4": (lambda: SRUNet(3, 4, conv1_kernel_size=4), ValueError, "size must be 3 or 5, got 4"),
+    "a momentum above 1": (lambda: sr_unet18(3, 4, bn_momentum=5.0), ValueError, "momentum must be from 0 to 1, got 5"),
+    "a momentum below 0": (lambda: BatchNorm(4, momentum=-0.1), ValueError, "momentum must be from 0 to 1, got -0.1"),
+    "a momentum of NaN": (lambda: BatchNorm(4, momentum=float("nan")), ValueError, "momentum must be a number"),
+    "no momentum": (lambda: BatchNorm(4, momentum=None), TypeError, "momentum must be a number, got None"),
     "other channels": (lambda: small(4)(some_voxels()), ValueError, "x must have 4 channels, got 3"),
     "a tensor": (lambda: small()(torch.zeros(2, 3)), TypeError, "x must be a SparseTensor, got Tensor"),
 }

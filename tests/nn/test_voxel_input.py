@@ -78,3 +78,20 @@ def test_features_get_the_mean_of_their_gradient():
 def test_what_is_not_a_batch_of_clouds_is_named(points, features, ptr, message):
     with pytest.raises(ValueError, match=message):
         voxel_tensor(points, features, 1.0, torch.tensor(ptr))
+
+
+@pytest.mark.parametrize(
+    ("of_voxels", "error", "message"),
+    [
+        (torch.zeros(3, 4), ValueError, r"of_voxels must have 2 rows, one for each voxel, got shape \(3, 4\)"),
+        (torch.zeros(1, 4), ValueError, r"of_voxels must have 2 rows, one for each voxel, got shape \(1, 4\)"),
+        (torch.tensor(1.0), ValueError, r"of_voxels must have 2 rows, one for each voxel, got shape \(\)"),
+        (torch.zeros(2, 4, device="meta"), ValueError, "of_voxels must be on cpu like voxels, got meta"),
+        ([1, 2], TypeError, "of_voxels must be a tensor, got list"),
+    ],
+)
+def test_what_is_not_of_these_voxels_is_not_carried_to_the_points(of_voxels, error, message):
+    points = torch.tensor([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0], [1.5, 0.0, 0.0]])
+    _, voxels = voxel_tensor(points, torch.zeros(3, 1), 1.0, torch.tensor([0, 3]))
+    with pytest.raises(error, match=message):
+        at_points(of_voxels, voxels, 0)
