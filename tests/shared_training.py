@@ -1,4 +1,7 @@
-"""What two processes train in the tests, and one with their joint batch."""
+"""What two processes train in the tests, and one with their joint batch.
+
+A process that is started anew imports this file, which is beside conftest.py, and not the test.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from pyproj2d3d import scatter
-from pyproj2d3d.nn.distributed import joint_mean
+from pyproj2d3d.losses.contrastive import info_nce
+from pyproj2d3d.nn.distributed import cat_over_processes, joint_mean, processes
 from pyproj2d3d.nn.sparse_blocks import BatchNorm
 from pyproj2d3d.nn.sr_unet import sr_unet18
 from pyproj2d3d.nn.voxel_input import voxel_tensor
 
 ROWS = [5, 3]  # of each process
+COUNTS = [ROWS, [7, 0], [1, 1]]
+CLOUDS = [[300, 200], [300, 0]]  # points of each process's cloud
+DTYPES = [torch.bfloat16, torch.float32]
 
 
 class Layers(torch.nn.Module):
@@ -70,3 +77,38 @@ def share(rank, counts=ROWS):
     begin = sum(counts[:rank])
     x, target = (t[begin : begin + counts[rank]] for t in rows(counts))
     return trained(DistributedDataParallel(Layers()), x, target)
+
+
+def all_of_it(rank):
+    """Everything in one meeting: to start a process takes longer than what it computes here."""
+    some = slice(0, ROWS[0]) if rank == 0 else slice(ROWS[0], None)
+    norms = [one_norm(rows()[0][some].to(dtype)) for dtype in DTYPES]
+    single = BatchNorm(4)
+    x = torch.ones(1 - rank, 4, requires_grad=True)
+    single(x).sum().backward()
+    return {
+        "trained": [share(rank, counts) for counts in COUNTS],
+        "contrasted": [contrasted(rank, counts) for counts in COUNTS],
+        "norms": norms,
+        "sparse": [sparse_trained(DistributedDataParallel(sparse_net()), counts, [rank]) for counts in CLOUDS],
+        "single": [single.running_mean, single.running_var, x.grad],
+    }
+
+
+def contrasted(rank, counts):
+    """One backward pass of a loss in which every row is a negative of all others, of the other process too."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 6, dtype=torch.float64)
+    begin = sum(counts[:rank])
+    x = rows(counts)[0][begin : begin + counts[rank]]
+    model = DistributedDataParallel(net) if processes() > 1 else net
+    anchors, candidates = model(x).split(3, dim=1)
+    joint = cat_over_processes(anchors)
+    loss = info_nce(joint, cat_over_processes(candidates))
+    loss.backward()
+    return {"loss": loss.detach(), "joint": joint.detach(), "weight": net.weight.grad, "bias": net.bias.grad}
+
+
+def one_norm(x):
+    norm = BatchNorm(4)
+    return [norm(x).detach(), norm.running_mean, norm.running_var, norm.eval()(x).detach()]

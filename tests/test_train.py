@@ -84,9 +84,8 @@ def test_two_processes_train_as_one_with_the_joint_batch(one, rooms, tmp_path):
     command = ["fit", "segment3d", "--out", str(tmp_path), "--data.root", str(rooms), *QUIET]
     command += ["--trainer.max_epochs", "2", "--data.batch_size", "2"]
     command += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pyproj2d3d.cli", *command], capture_output=True, text=True, timeout=240
-    )
+    command = [sys.executable, "-m", "pyproj2d3d.cli", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)  # not in a checkout
     assert done.returncode == 0, done.stderr
     first, second = losses(tmp_path / "version_0")
     assert first == pytest.approx(losses(one)[0], rel=1e-5)
@@ -143,7 +142,8 @@ def test_a_checkpoint_of_other_classes_or_none_is_named(one, tmp_path, capsys):
 def test_a_run_that_is_terminated_says_so_and_leaves_its_last_checkpoint_whole(rooms, tmp_path):
     command = ["fit", "segment3d", "--out", str(tmp_path), "--data.root", str(rooms), *QUIET]
     command = [sys.executable, "-m", "pyproj2d3d.cli", *command, "--trainer.max_epochs", "1000"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, **silent) as process:
         last = tmp_path / "version_0" / "checkpoints" / "last.ckpt"
         for _ in range(1200):
             if last.exists() or process.poll() is not None:

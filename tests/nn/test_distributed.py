@@ -2,14 +2,23 @@
 
 import pytest
 import torch
-from shared_training import ROWS, Layers, rows, share, sparse_net, sparse_trained, trained
-from torch.nn.parallel import DistributedDataParallel
+from shared_training import (
+    CLOUDS,
+    COUNTS,
+    DTYPES,
+    Layers,
+    all_of_it,
+    contrasted,
+    one_norm,
+    rows,
+    sparse_net,
+    sparse_trained,
+    trained,
+)
 from torch.testing import assert_close
 from two_processes import in_processes
 
-from pyproj2d3d.losses.contrastive import info_nce
 from pyproj2d3d.nn.distributed import cat_over_processes, joint_mean, processes, sum_over_processes
-from pyproj2d3d.nn.sparse_blocks import BatchNorm
 
 
 def test_alone_a_sum_is_itself_and_a_mean_the_usual_one():
@@ -19,46 +28,6 @@ def test_alone_a_sum_is_itself_and_a_mean_the_usual_one():
     assert cat_over_processes(x) is x
     assert joint_mean(torch.tensor(6.0), 4).item() == 1.5
     assert joint_mean(torch.tensor(0.0), torch.tensor(0)).item() == 0
-
-
-COUNTS = [ROWS, [7, 0], [1, 1]]
-CLOUDS = [[300, 200], [300, 0]]  # points of each process's cloud
-DTYPES = [torch.bfloat16, torch.float32]
-
-
-def all_of_it(rank):
-    """Everything in one meeting: to start a process takes longer than what it computes here."""
-    some = slice(0, ROWS[0]) if rank == 0 else slice(ROWS[0], None)
-    norms = [one_norm(rows()[0][some].to(dtype)) for dtype in DTYPES]
-    single = BatchNorm(4)
-    x = torch.ones(1 - rank, 4, requires_grad=True)
-    single(x).sum().backward()
-    return {
-        "trained": [share(rank, counts) for counts in COUNTS],
-        "contrasted": [contrasted(rank, counts) for counts in COUNTS],
-        "norms": norms,
-        "sparse": [sparse_trained(DistributedDataParallel(sparse_net()), counts, [rank]) for counts in CLOUDS],
-        "single": [single.running_mean, single.running_var, x.grad],
-    }
-
-
-def contrasted(rank, counts):
-    """One backward pass of a loss in which every row is a negative of all others, of the other process too."""
-    torch.manual_seed(0)
-    net = torch.nn.Linear(4, 6, dtype=torch.float64)
-    begin = sum(counts[:rank])
-    x = rows(counts)[0][begin : begin + counts[rank]]
-    model = DistributedDataParallel(net) if processes() > 1 else net
-    anchors, candidates = model(x).split(3, dim=1)
-    joint = cat_over_processes(anchors)
-    loss = info_nce(joint, cat_over_processes(candidates))
-    loss.backward()
-    return {"loss": loss.detach(), "joint": joint.detach(), "weight": net.weight.grad, "bias": net.bias.grad}
-
-
-def one_norm(x):
-    norm = BatchNorm(4)
-    return [norm(x).detach(), norm.running_mean, norm.running_var, norm.eval()(x).detach()]
 
 
 @pytest.fixture(scope="module")
