@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,7 +63,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             seed_everything_default=0,
             trainer_defaults={
                 "log_every_n_steps": 1,
-                "callbacks": [best_and_last(model.MONITOR), OwnBuffers(), Curves()],
+                "callbacks": [*best_and_last(model.MONITOR), OwnBuffers(), Curves()],
             },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -70,13 +72,28 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
 
 
-def best_and_last(monitor: str) -> ModelCheckpoint:
-    """Two checkpoints, ``last.ckpt`` and the best by a validation score; each is written whole or not at all."""
+def best_and_last(monitor: str) -> list[Callback]:
+    """Two checkpoints: the best by a validation score, and ``last.ckpt`` after every epoch, best or not."""
     name = monitor.replace("/", "_")
-    return ModelCheckpoint(
-        filename=f"best-{{epoch}}-{name}={{{monitor}:.3f}}", auto_insert_metric_name=False, monitor=monitor, mode="max",
-        save_last=True,
-    )  # fmt: skip
+    best = f"best-{{epoch}}-{name}={{{monitor}:.3f}}"
+    return [
+        ModelCheckpoint(filename=best, auto_insert_metric_name=False, monitor=monitor, mode="max"),
+        ModelCheckpoint(filename="last", enable_version_counter=False),  # Lightning's save_last is not always the last
+    ]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint is there whole or not at all, and the one before until then, whenever the process is killed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
 
 
 class PaperCLI(LightningCLI):
@@ -141,6 +158,7 @@ class PaperCLI(LightningCLI):
         chosen = self._get(self.config_init, "trainer")
         if chosen["logger"] in (None, True):
             kwargs["logger"] = CSVLogger(chosen["default_root_dir"], name="")
+        kwargs["plugins"] = [*as_list(chosen["plugins"]), WholeFiles()]
         return super().instantiate_trainer(**kwargs)
 
 
@@ -158,6 +176,10 @@ def kept_in(checkpoint: Path) -> dict[str, Any]:
     except Exception as error:  # whatever torch finds in a file that is something else
         raise ValueError(f"{checkpoint}: must be a checkpoint of a run, got {type(error).__name__}: {error}") from None
     return {f"{of}.{k}": v for of, part in parts.items() for k, v in part.items() if not k.startswith("_")}
+
+
+def as_list(some: Any) -> list[Any]:
+    return [] if some is None else list(some) if isinstance(some, list) else [some]
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:

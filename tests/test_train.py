@@ -12,10 +12,13 @@ import torch
 pytest.importorskip("lightning", reason="the extra train is not installed")
 
 import yaml
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
 
 from pyproj2d3d.cli import main
 from pyproj2d3d.data import RoomOptions
 from pyproj2d3d.data.synth.generate import generate
+from pyproj2d3d.train import WholeFiles, best_and_last
 
 pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
@@ -152,6 +155,47 @@ def test_a_run_that_is_terminated_says_so_and_leaves_its_last_checkpoint_whole(r
         process.terminate()
         assert process.wait(timeout=120) == 143
     assert torch.load(last, weights_only=True)["epoch"] >= 0
+
+
+class Worse(LightningModule):
+    """Its score falls from epoch to epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, _):
+        return self.weight
+
+    def validation_step(self, batch, _):
+        self.log("val/score", 1 / (1 + self.current_epoch))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(tmp_path):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(
+        max_epochs=3, default_root_dir=tmp_path, callbacks=best_and_last("val/score"), plugins=[WholeFiles()], **quiet
+    )
+    trainer.fit(Worse(), DataLoader([0.0]), DataLoader([0.0]))
+    epochs = {
+        path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.rglob("*.*") if path.is_file()
+    }
+    assert epochs == {"best-0-val_score=1.000.ckpt": 0, "last.ckpt": 2}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    class Broken:
+        def __reduce__(self):
+            raise RuntimeError("in the middle of it")
+
+    path = tmp_path / "new" / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    with pytest.raises(RuntimeError, match="in the middle of it"):
+        WholeFiles().save_checkpoint({"epoch": 2, "more": torch.zeros(1000), "broken": Broken()}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
 
 
 @pytest.mark.parametrize(
