@@ -139,7 +139,7 @@ class PaperCLI(LightningCLI):
         """What is wrong with arguments, files and folders is found here, and not after the first epoch."""
         with _said_in_a_line():
             super().instantiate_classes()
-            if self.trainer.precision not in PRECISIONS:  # the others round positions to their own
+            if self.trainer.precision not in PRECISIONS:  # with the others Lightning would convert positions too
                 raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.trainer.precision}")
             theirs, ours = self.kept.get("model.classes"), getattr(self.model, "classes", [])
             if theirs is not None and theirs != ours:
@@ -158,7 +158,8 @@ class PaperCLI(LightningCLI):
         chosen = self._get(self.config_init, "trainer")
         if chosen["logger"] in (None, True):
             kwargs["logger"] = CSVLogger(chosen["default_root_dir"], name="")
-        kwargs["plugins"] = [*as_list(chosen["plugins"]), WholeFiles()]
+        plugins = chosen["plugins"] or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeFiles()]
         return super().instantiate_trainer(**kwargs)
 
 
@@ -176,10 +177,6 @@ def kept_in(checkpoint: Path) -> dict[str, Any]:
     except Exception as error:  # whatever torch finds in a file that is something else
         raise ValueError(f"{checkpoint}: must be a checkpoint of a run, got {type(error).__name__}: {error}") from None
     return {f"{of}.{k}": v for of, part in parts.items() for k, v in part.items() if not k.startswith("_")}
-
-
-def as_list(some: Any) -> list[Any]:
-    return [] if some is None else list(some) if isinstance(some, list) else [some]
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:

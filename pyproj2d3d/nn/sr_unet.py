@@ -15,7 +15,7 @@ from ..ops._check import check_int
 from .sparse import SparseConv3d, SparseInverseConv3d, SparseModule, SparseSequential, SparseTensor, SubMConv3d
 from .sparse_blocks import BasicBlock, BatchNorm, activated, concatenated
 
-__all__ = ["SRUNet", "pointcept_names", "sr_unet18", "sr_unet34"]
+__all__ = ["NETS", "SRUNet", "pointcept_names", "sr_unet18", "sr_unet34"]
 
 LAYERS_18 = (2, 2, 2, 2, 2, 2, 2, 2)
 LAYERS_34 = (2, 3, 4, 6, 2, 2, 2, 2)
@@ -122,6 +122,9 @@ def sr_unet18(in_channels: int, out_channels: int, **options: Any) -> SRUNet:
 def sr_unet34(in_channels: int, out_channels: int, **options: Any) -> SRUNet:
     """Res16UNet34C; the options are :class:`SRUNet`'s."""
     return SRUNet(in_channels, out_channels, LAYERS_34, PLANES_C, **options)
+
+
+NETS = {"sr_unet18": sr_unet18, "sr_unet34": sr_unet34}  # by the names that configurations have
 
 
 def pointcept_names(name: str) -> str:

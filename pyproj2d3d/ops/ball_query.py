@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._check import GEOMETRY, check_device, check_int, check_number, check_tensor
-from ._neighbours import along_curve, curve_frame, neighbour_tree
+from ._check import check_int, check_number
+from ._neighbours import along_curve, check_points_and_queries, curve_frame, neighbour_tree
 from ._register import contiguous, empty, native, on, register
 
 __all__ = ["ball_query"]
@@ -41,12 +41,7 @@ def ball_query(points: Tensor, queries: Tensor, radius: float, k: int) -> tuple[
     >>> index.tolist(), count.tolist()
     ([[0, 1], [0, 1], [1, 2]], [2, 3, 2])
     """
-    check_tensor("points", points, GEOMETRY, None, 3)
-    check_tensor("queries", queries, (points.dtype,), None, 3)
-    check_device("queries", queries, "points", points)
-    for name, cloud in (("points", points), ("queries", queries)):
-        if len(cloud) >= 2**31:
-            raise ValueError(f"{name} must be fewer than 2**31, got {len(cloud)}")
+    check_points_and_queries(points, queries)
     radius, k = check_number("radius", radius), check_int("k", k, 1)
     known = torch.finfo(points.dtype)
     if not (radius > 0 and known.tiny <= radius * radius <= known.max):

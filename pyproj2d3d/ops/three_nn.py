@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._check import GEOMETRY, check_device, check_tensor
-from ._neighbours import along_curve, curve_frame, neighbour_tree
+from ._neighbours import along_curve, check_points_and_queries, curve_frame, neighbour_tree
 from ._register import contiguous, empty, native, on, register, sum_by_key
 
 __all__ = ["three_nn"]
@@ -38,12 +37,7 @@ def three_nn(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
     >>> squared_distance.tolist(), index.tolist()
     ([[1.0, 4.0, inf]], [[1, 0, -1]])
     """
-    check_tensor("points", points, GEOMETRY, None, 3)
-    check_tensor("queries", queries, (points.dtype,), None, 3)
-    check_device("queries", queries, "points", points)
-    for name, cloud in (("points", points), ("queries", queries)):
-        if len(cloud) >= 2**31:
-            raise ValueError(f"{name} must be fewer than 2**31, got {len(cloud)}")
+    check_points_and_queries(points, queries)
     return _three_nn(points, queries)
 
 

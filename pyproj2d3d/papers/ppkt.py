@@ -49,7 +49,7 @@ from ..losses.contrastive import info_nce
 from ..nn.distributed import cat_over_processes, processes, sum_over_processes
 from ..nn.heads import UpsampledProjection
 from ..nn.resnet import Frozen, ResNet, load_resnet
-from ..nn.sr_unet import sr_unet18, sr_unet34
+from ..nn.sr_unet import NETS
 from ..nn.voxel_input import voxel_tensor
 from ..nn.weights import load_weights
 from ..ops._check import check_choice, check_int
@@ -57,7 +57,6 @@ from ..ops.back_project import back_project
 from ..report_embedding import draw_embedding
 from ..results import Voxels
 
-NETS = {"sr_unet18": sr_unet18, "sr_unet34": sr_unet34}
 RANDOM = "random"  # weights of a teacher that has learned nothing
 PICTURE = 320  # pixels of the longer side of a picture, at most
 

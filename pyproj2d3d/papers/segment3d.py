@@ -32,14 +32,12 @@ from ..data.transforms3d import Center, ColorJitter, ElasticDistortion, FlipAxis
 from ..metrics.accumulate import SegmentationMetric
 from ..nn.distributed import joint_mean, sum_over_processes
 from ..nn.sparse import SparseTensor
-from ..nn.sr_unet import sr_unet18, sr_unet34
+from ..nn.sr_unet import NETS
 from ..nn.voxel_input import at_points, voxel_tensor
 from ..nn.weights import load_weights
 from ..ops.scatter import scatter
 from ..report_training import class_table, draw_prediction
 from ..results import Voxels
-
-NETS = {"sr_unet18": sr_unet18, "sr_unet34": sr_unet34}
 
 
 class Segment3DData(SceneDataModule):

@@ -39,12 +39,12 @@ def engine(spconv, device, monkeypatch):
         pytest.skip(why)
 
 
-def some_tensor(c=3, share=0.3, dtype=torch.float32, device=CPU) -> SparseTensor:
+def some_tensor(c=3, share=0.3, dtype=torch.float32, device=CPU, shape=SHAPE) -> SparseTensor:
     rng = torch.Generator().manual_seed(0)
-    indices = (torch.rand(B, *SHAPE, generator=rng) < share).nonzero()
+    indices = (torch.rand(B, *shape, generator=rng) < share).nonzero()
     indices = indices[torch.randperm(len(indices), generator=rng)].int()
     features = torch.randn(len(indices), c, generator=rng).to(device, dtype)
-    return SparseTensor(features.requires_grad_(), indices.to(device), SHAPE, B)
+    return SparseTensor(features.requires_grad_(), indices.to(device), shape, B)
 
 
 def on_both(net: torch.nn.Module, x: SparseTensor, monkeypatch, autocast=None) -> list[list[torch.Tensor]]:
@@ -137,8 +137,9 @@ def test_spconv_computes_along_our_pairs_what_we_do(engine, monkeypatch, make, d
 def test_a_network_is_the_same_on_either_engine(engine, monkeypatch, device):
     torch.manual_seed(0)
     net = SRUNet(3, 2, [1] * 8, [4, 4, 8, 8, 8, 4, 4, 4], init_dim=4).to(device)
-    # The few voxels of the coarsest level have variances that magnify rounding: each is as far from float64.
-    assert_alike(*on_both(net, some_tensor(device=device), monkeypatch), 3e-3)
+    # Wide, or the norms of the coarsest level, over a voxel or two, magnify rounding.
+    x = some_tensor(share=0.05, device=device, shape=[64, 64, 16])
+    assert_alike(*on_both(net, x, monkeypatch), 1e-4)
 
 
 @quiet
