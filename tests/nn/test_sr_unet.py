@@ -3,7 +3,6 @@
 import dense_layers as dense
 import pytest
 import torch
-from scenes import assert_same_bits
 from sparse_scenes import outputs_and_gradients, seeded, some_voxels
 from torch import nn
 
@@ -209,22 +208,6 @@ def test_momentum_and_eps_reach_every_norm():
     assert len(norms) == 9 + 2 * 10 + 6  # of the strides, the blocks and the six of those that change the width
     assert all((m.momentum, m.eps) == (0.02, 1e-3) for m in norms)
     assert {m.momentum for m in small().modules() if isinstance(m, BatchNorm)} == {0.05}
-
-
-def test_the_same_bits_twice(device):
-    x, net = some_voxels(dtype=torch.float32, device=device), seeded(small(), torch.float32, device)
-    assert_same_bits(tuple(outputs_and_gradients(net, x)), tuple(outputs_and_gradients(net, x)))
-
-
-def test_autocast_to_bfloat16_is_near_and_trains(device):
-    x, net = some_voxels(dtype=torch.float32, device=device), seeded(small(), torch.float32, device).eval()
-    wanted = net(x).features
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
-        out = net(x).features
-        assert out.dtype == torch.bfloat16
-        assert (out - wanted).square().mean() < 1e-3 * wanted.square().mean()
-        net.train()(x).features.float().square().mean().backward()
-    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_one_batch_overfits(device, set_threads):
