@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ..ops._check import check_choice, check_int
+from ..ops._check import check_choice, check_int, check_number
 from .open_dataset import open_dataset
 from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, SeededSampler, ViewTransform, collate
 from .scene import SceneDataset
@@ -33,6 +34,8 @@ class SceneDataModule(LightningDataModule):
         val_view_transform, val_point_transform: of validation and test samples.
         train_split, val_split, test_split: their names in the dataset; None is all scenes; "default" is what the
             reader has for it (``SceneDataset.SPLITS``): a dataset without a validation split validates on its test.
+        fraction: the share of the training scenes that are used, one at least: few labels. Which, is drawn with
+            ``fraction_seed`` alone, and those of a smaller share are among those of a larger one.
         batch_size: samples in a batch. The last batch of a training pass is dropped where it is smaller, unless it is
             the only one.
         workers: processes that read; 0 reads in this one.
@@ -68,6 +71,8 @@ class SceneDataModule(LightningDataModule):
         train_split: str | None = "default",
         val_split: str | None = "default",
         test_split: str | None = "default",
+        fraction: float = 1.0,
+        fraction_seed: int = 0,
         batch_size: int = 4,
         workers: int = 2,
         start_method: str | None = None,
@@ -89,6 +94,9 @@ class SceneDataModule(LightningDataModule):
         self.every, self.views, self.points, self.match, self.at = every, views, points, match, at
         self.transforms = {True: (view_transform, point_transform), False: (val_view_transform, val_point_transform)}
         self.splits = {"fit": train_split, "validate": val_split, "test": test_split}
+        if not 0 < check_number("fraction", fraction) <= 1:
+            raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")
+        self.fraction, self.fraction_seed = fraction, check_int("fraction_seed", fraction_seed, 0)
         self.batch_size, self.workers = check_int("batch_size", batch_size, 1), check_int("workers", workers, 0)
         self.start_method, self.seed, self.pin_memory = start_method, check_int("seed", seed, 0), pin_memory
         self._loaders: dict[tuple[str, int, int], DataLoader[Sample]] = {}
@@ -121,7 +129,12 @@ class SceneDataModule(LightningDataModule):
         split = self.splits[stage]
         if split == "default":
             split = self._open(None).SPLITS[stage]
-        return self._open(split)
+        dataset = self._open(split)
+        if stage != "fit" or self.fraction == 1:
+            return dataset
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(self.fraction_seed))
+        some = sorted(order[: max(round(self.fraction * len(dataset)), 1)].tolist())
+        return dataset.only([dataset.names[i] for i in some])
 
     def _open(self, split: str | None) -> SceneDataset:
         if callable(self.root):

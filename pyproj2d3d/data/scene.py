@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -202,6 +203,19 @@ class SceneDataset(Sequence[Scene]):
         if name not in self.names:
             raise KeyError(f"{self.root}: there is no scene {name!r} among {len(self)}")
         return self._open(name)
+
+    def only(self, names: Sequence[str]) -> SceneDataset:
+        """The same dataset with these scenes alone, in this order.
+
+        Raises:
+            KeyError: one of them is not there.
+        """
+        for name in names:
+            if name not in self.names:
+                raise KeyError(f"{self.root}: there is no scene {name!r} among {len(self)}")
+        some = copy(self)
+        object.__setattr__(some, "names", tuple(names))
+        return some
 
     def __len__(self) -> int:
         return len(self.names)

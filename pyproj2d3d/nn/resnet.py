@@ -202,14 +202,14 @@ def load_resnet(net: ResNet, source: str | Path | Mapping[str, Any], *, prefix: 
     moco = not prefix and any(key.startswith(MOCO) for key in weights)
     prefix = MOCO if moco else prefix
     weights = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
-    wanted, got = f"a ResNet-{net.depth}", _kind_of(weights) if weights else f"no weights below {prefix!r}"
+    wanted, got = f"a ResNet-{net.depth}", kind_of(weights) if weights else f"no weights below {prefix!r}"
     if got != wanted:
         raise ValueError(f"{source if isinstance(source, (str, Path)) else 'source'} must hold {wanted}, got {got}")
     load_weights(net, weights, skip="fc." if moco or net.fc is None else ())
     return net
 
 
-def _kind_of(weights: Mapping[str, Tensor]) -> str:
+def kind_of(weights: Mapping[str, Tensor]) -> str:
     """By the names: how many blocks its stages have, and of how many convolutions."""
     blocks = tuple(
         len({key.split(".")[1] for key in weights if key.startswith(f"layer{i}.") and key.endswith(".conv1.weight")})

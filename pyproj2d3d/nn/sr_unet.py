@@ -7,11 +7,12 @@ layout is spconv's. So weights of spconv ports that keep the names load as they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..ops._check import check_int
+from ..ops._check import check_int, check_number
 from .sparse import SparseConv3d, SparseInverseConv3d, SparseModule, SparseSequential, SparseTensor, SubMConv3d
 from .sparse_blocks import BasicBlock, BatchNorm, activated, concatenated
 
@@ -33,6 +34,7 @@ class SRUNet(SparseModule):
         layers: residual blocks at strides 2, 4, 8, 16 and, upwards, 8, 4, 2, 1.
         planes: channels of the same; the defaults are Res16UNet34C.
         init_dim: channels at stride 1 on the way down.
+        width: a factor on all of these channels, for small machines.
         conv1_kernel_size: of the first convolution: 3 in PointContrast and SLidR, 5 in MinkowskiEngine's examples.
         bn_momentum: PointContrast pretrains with 0.05 and fine-tunes with 0.02.
         bn_eps: of the same layers.
@@ -53,12 +55,15 @@ class SRUNet(SparseModule):
     def __init__(
         self, in_channels: int, out_channels: int, layers: Sequence[int] = LAYERS_34, planes: Sequence[int] = PLANES_C,
         *, init_dim: int = 32, conv1_kernel_size: int = 3, bn_momentum: float = 0.05, bn_eps: float = 1e-5,
-        widen_early: bool = False,
+        widen_early: bool = False, width: float = 1.0,
     ):  # fmt: skip
         super().__init__()
         n, p = _eight("layers", layers), _eight("planes", planes)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("init_dim", init_dim)):
             check_int(name, value, 1)
+        if not 0 < check_number("width", width) < math.inf:
+            raise ValueError(f"width must be positive and finite, got {width}")
+        init_dim, *p = (max(round(channels * width), 1) for channels in (init_dim, *p))
         if conv1_kernel_size not in (3, 5):
             raise ValueError(f"conv1_kernel_size must be 3 or 5, got {conv1_kernel_size!r}")
         norm = partial(BatchNorm, momentum=bn_momentum, eps=bn_eps)

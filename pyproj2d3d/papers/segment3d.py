@@ -49,6 +49,7 @@ class Segment3DData(SceneDataModule):
         workers: processes that read and vary them, of each process.
         seed: of their order and variation.
         distort: whether training clouds are bent by smooth random fields.
+        fraction, fraction_seed: the share of the training scenes that have labels, and which.
         train_split, val_split, test_split: names of splits in the dataset; "default" is what its reader has, and null
             all its scenes.
         rooms: how many synthetic rooms; every fifth is for validation.
@@ -56,8 +57,8 @@ class Segment3DData(SceneDataModule):
 
     def __init__(
         self, root: str | None = None, *, batch_size: int = 4, workers: int = 2, seed: int = 0, distort: bool = True,
-        train_split: str | None = "default", val_split: str | None = "default", test_split: str | None = "default",
-        rooms: int = 50,
+        fraction: float = 1.0, fraction_seed: int = 0, train_split: str | None = "default",
+        val_split: str | None = "default", test_split: str | None = "default", rooms: int = 50,
     ):  # fmt: skip
         self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         vary: list[PointTransform] = [
@@ -70,6 +71,7 @@ class Segment3DData(SceneDataModule):
         vary += [ElasticDistortion()] * distort + [Shift(1.0)]  # so that the voxel grid begins anywhere
         super().__init__(
             root, samples="scenes", point_transform=Compose(vary), batch_size=batch_size, workers=workers, seed=seed,
+            fraction=fraction, fraction_seed=fraction_seed,
             train_split=train_split, val_split=val_split, test_split=test_split,
             rooms=rooms, room_options=RoomOptions(frames=0),
         )  # fmt: skip
@@ -87,6 +89,7 @@ class Segment3D(LightningModule):
     Args:
         classes: their names.
         net: "sr_unet34" or "sr_unet18".
+        width: a factor on the network's channels.
         voxel_size: metres.
         features: "color", from -1 to 1; or "ones", which leaves shape alone.
         lr, momentum, weight_decay: of SGD.
@@ -103,10 +106,10 @@ class Segment3D(LightningModule):
     CURVES = ("train/miou", "val/miou")
 
     def __init__(
-        self, classes: list[str], net: Literal["sr_unet34", "sr_unet18"] = "sr_unet34", voxel_size: float = 0.05,
-        features: Literal["color", "ones"] = "color", lr: float = 0.1, momentum: float = 0.9,
-        weight_decay: float = 1e-4, power: float = 0.9, bn_momentum: float = 0.02, init: str | None = None,
-        pictures: int = 4,
+        self, classes: list[str], net: Literal["sr_unet34", "sr_unet18"] = "sr_unet34", width: float = 1.0,
+        voxel_size: float = 0.05, features: Literal["color", "ones"] = "color", lr: float = 0.1,
+        momentum: float = 0.9, weight_decay: float = 1e-4, power: float = 0.9, bn_momentum: float = 0.02,
+        init: str | None = None, pictures: int = 4,
     ):  # fmt: skip
         super().__init__()
         self.save_hyperparameters()
@@ -116,7 +119,7 @@ class Segment3D(LightningModule):
             check_amount(name, value)
         self.classes, self.voxel_size, self.features, self.pictures = classes, voxel_size, features, pictures
         self.lr, self.momentum, self.weight_decay, self.power = lr, momentum, weight_decay, power
-        self.net = NETS[net](3, len(classes), bn_momentum=bn_momentum)
+        self.net = NETS[net](3, len(classes), width=width, bn_momentum=bn_momentum)
         self.train_scores, self.val_scores = SegmentationMetric(len(classes)), SegmentationMetric(len(classes))
         if init is not None:
             load_weights(self.net, init, prefix="net.", skip="final.")

@@ -152,6 +152,7 @@ def test_every_reader_has_a_split_for_each_stage(tmp_path, layout):
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"workers": -1}, "workers must be at least 0, got -1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0"),
         ({"match": True}, "views, match, points and transforms of points go with samples='scenes', got 'frames'"),
         ({"samples": "scenes", "every": 2}, "every goes with samples='frames', got every=2 and 'scenes'"),
     ],
@@ -163,6 +164,28 @@ def test_what_a_data_module_cannot_be_is_named(splits, keywords, message):
 
 class Nothing(SceneDataset):
     is_in = _open = None
+
+
+def test_a_share_of_the_training_scenes_is_within_every_larger_one(splits):
+    def names(fraction, stage="fit", seed=0):
+        data = SceneDataModule(splits, fraction=fraction, fraction_seed=seed, **OWN)
+        return list(data.dataset(stage).names)
+
+    assert names(1.0) == ["room0", "room1", "room2"]
+    assert len(names(0.6)) == 2
+    assert set(names(0.01)) < set(names(0.6)) < set(names(1.0))
+    assert names(0.01) == names(0.01)
+    assert len({names(0.01, seed=seed)[0] for seed in range(20)}) == 3
+    assert names(0.01, "validate") == ["room0", "room1"]  # none is left out there
+
+
+def test_only_some_scenes_of_a_dataset(root):
+    rooms = PosedFolders(root / "train")
+    some = rooms.only(["room2", "room0"])
+    assert [scene.name for scene in some] == ["room2", "room0"]
+    assert len(rooms) == 3
+    with pytest.raises(KeyError, match="there is no scene 'room9' among 3"):
+        rooms.only(["room9"])
 
 
 def test_a_split_without_samples_is_named(splits):

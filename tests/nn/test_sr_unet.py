@@ -67,6 +67,13 @@ def test_18_has_about_half_the_size_of_34():
     assert 0.4 < COUNTS["18A"][3] / COUNTS["34C"][3] < 0.5
 
 
+def test_a_width_scales_all_channels_but_those_of_input_and_output():
+    half, planes = sr_unet18(3, 20, width=0.5), [channels // 2 for channels in PLANES_A]
+    assert (half.conv0p1s1.out_channels, half.block8[-1].conv2.out_channels) == (16, 48)
+    same = SRUNet(3, 20, LAYERS_18, planes, init_dim=16)
+    assert [p.shape for p in half.parameters()] == [p.shape for p in same.parameters()]
+
+
 # The same, on a dense grid.
 
 
@@ -233,6 +240,7 @@ BAD = {
     "a width of 0": (lambda: SRUNet(3, 4, planes=[0] * 8), ValueError, "planes must be at least 1, got 0"),
     "no input": (lambda: SRUNet(0, 4), ValueError, "in_channels must be at least 1, got 0"),
     "no output": (lambda: SRUNet(3, 0), ValueError, "out_channels must be at least 1, got 0"),
+    "no width": (lambda: SRUNet(3, 4, width=0), ValueError, "width must be positive and finite, got 0"),
     "half a channel": (lambda: SRUNet(3, 4, init_dim=0.5), TypeError, "init_dim must be an integer, got 0.5"),
     "a first kernel of 4": (lambda: SRUNet(3, 4, conv1_kernel_size=4), ValueError, "size must be 3 or 5, got 4"),
     "a momentum above 1": (lambda: sr_unet18(3, 4, bn_momentum=5.0), ValueError, "momentum must be from 0 to 1, got 5"),
