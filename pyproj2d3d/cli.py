@@ -1,4 +1,4 @@
-"""What can be done from the command line? ``info``, ``demo``, ``synth``, and ``fit``, ``validate`` and ``test``."""
+"""What can be done from the command line? See what is there, make rooms, train a paper, test its claims."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input is one line on stderr and status 2."""
     parser = argparse.ArgumentParser(prog="pyproj2d3d", description="Moving knowledge between images and 3D.")
     parser.add_argument("--version", action="version", version=f"pyproj2d3d {_version()}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{info,demo,synth,fit,validate,test}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="{info,demo,synth,fit,validate,test,reproduce}"
+    )
 
     info = commands.add_parser("info", help="what was built and what this machine offers, or what a dataset holds")
     info.add_argument(
@@ -57,6 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         training.add_argument("arguments", nargs=argparse.REMAINDER)
         training.set_defaults(run=_train, stage=stage)
 
+    study = commands.add_parser(
+        "reproduce",
+        help="train what a paper compares on synthetic rooms, and say which of its orderings hold",
+        description="Trains what a paper compares on synthetic rooms, several times, and writes report.md: scores with "
+        "their deviation, and which of the paper's orderings hold. Stopped and started again it goes on.",
+    )
+    study.add_argument("paper", help="ppkt")
+    study.add_argument(
+        "--size", default="tiny", help="tiny: minutes on two cores; small: under an hour (default: tiny)"
+    )
+    study.add_argument("--seeds", type=int, default=3, metavar="N", help="at least 3 (default: 3)")
+    study.add_argument("--out", type=Path, metavar="DIR", help="default: ./runs/reproduce_PAPER_SIZE")
+    study.add_argument("--processes", type=int, default=0, metavar="P", help="default: one per core; one with a GPU")
+    study.set_defaults(run=_reproduce)
+
     chosen = parser.parse_args(arguments)
     if chosen.run is _info and chosen.split is not None and chosen.data is None:
         parser.error("--split goes with --data")
@@ -89,6 +106,20 @@ def _train(chosen: argparse.Namespace) -> int:
         print(f"pyproj2d3d {chosen.stage}: the paper {wanted}", file=sys.stderr)
         return 2
     run(chosen.stage, chosen.paper, chosen.arguments)
+    return 0
+
+
+def _reproduce(chosen: argparse.Namespace) -> int:
+    try:
+        from .reproduce import reproduce
+    except ImportError as error:
+        print(f'pyproj2d3d reproduce: needs pip install "pyproj2d3d[train]" ({error})', file=sys.stderr)
+        return 2
+    try:
+        reproduce(chosen.paper, chosen.size, chosen.seeds, chosen.out, chosen.processes)
+    except (OSError, ValueError) as error:
+        print(f"pyproj2d3d reproduce: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

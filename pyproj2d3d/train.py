@@ -25,10 +25,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .report_training import draw_curves
 
-PAPERS = {  # their file, and in it the model and the data
-    "segment3d": ("Segment3D", "Segment3DData"),
-    "ppkt": ("PPKT", "PPKTData"),
+PAPERS = {  # the file, and in it the model and the data
+    "segment3d": ("segment3d", "Segment3D", "Segment3DData"),
+    "votenet": ("votenet", "VoteNetDetector", "VoteNetData"),
+    "ppkt": ("ppkt", "PPKT", "PPKTData"),
+    "ppkt_global": ("ppkt_baselines", "GlobalDistillation", "PPKTData"),
+    "ppkd": ("ppkt_baselines", "PPKD", "PPKTData"),
+    "pointcontrast": ("ppkt_baselines", "PointContrast", "PointContrastData"),
+    "teacher_classifier": ("teachers", "ClassifierTeacher", "TeacherData"),
+    "teacher_moco": ("teachers", "MoCoTeacher", "TeacherData"),
+    "teacher_segmentation": ("teachers", "SegmentationTeacher", "TeacherData"),
 }
+ROOMS = "rooms"  # the settings for a small machine
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 LINKED = ("model.classes", "model.init")  # come from elsewhere
 
@@ -40,24 +48,29 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         stage: "fit", "validate" or "test".
         paper: one of PAPERS.
         arguments: ``--data.*``, ``--model.*``, ``--trainer.*``, ``--out``, ``--init``, ``--config``,
-            ``--ckpt_path`` and what else ``--help`` names. What they leave open is as the checkpoint was made, what
-            there is none for as the paper's yaml says, and the rest as its classes have it.
+            ``--ckpt_path``, ``--settings`` and what else ``--help`` names. What they leave open is as the checkpoint
+            was made, what there is none for as the paper's yaml of these settings says, and the rest as its classes
+            have it.
 
     Raises:
         SystemExit: of status 2 for bad input, with a line on stderr; of 143 for a run that was terminated.
     """
-    module = import_module(f"{__package__}.papers.{paper}")
-    model, data = (getattr(module, name) for name in PAPERS[paper])
+    file, *classes = PAPERS[paper]
+    module = import_module(f"{__package__}.papers.{file}")
+    model, data = (getattr(module, name) for name in classes)
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
     warnings.filterwarnings("ignore", "Found .* in eval mode")  # frozen teachers
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     given.add_argument("--ckpt_path", type=Path)
+    given.add_argument("--settings", default=ROOMS)
+    known = given.parse_known_args(arguments)[0]
     try:
         PaperCLI(
             model,
             data,
-            defaults=Path(str(module.__file__)).with_suffix(".yaml"),
-            checkpoint=given.parse_known_args(arguments)[0].ckpt_path,
+            paper=paper,
+            settings=known.settings,
+            checkpoint=known.ckpt_path,
             args=[stage, *arguments],
             parser_kwargs={"prog": "pyproj2d3d"},
             seed_everything_default=0,
@@ -70,6 +83,13 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         )
     except SIGTERMException:
         raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
+
+
+def settings_of(paper: str) -> dict[str, Path]:
+    """The yamls that a paper has, by name: for synthetic rooms, which comes first, and for datasets."""
+    folder = Path(__file__).parent / "papers"
+    of_datasets = {path.name.split(".")[1]: path for path in sorted(folder.glob(f"{paper}.*.yaml"))}
+    return {ROOMS: folder / f"{paper}.yaml", **of_datasets}
 
 
 def best_and_last(monitor: str) -> list[Callback]:
@@ -101,12 +121,19 @@ class PaperCLI(LightningCLI):
     for.
 
     Args:
-        defaults: the paper's yaml.
+        paper: one of PAPERS.
+        settings: which of its yamls has the defaults: ``<paper>.yaml``, for synthetic rooms, or that of a dataset,
+            ``<paper>.<settings>.yaml``.
         checkpoint: whose model and data are the defaults then, or None.
     """
 
-    def __init__(self, *arguments: Any, defaults: Path, checkpoint: Path | None, **options: Any):
-        self.defaults, self.checkpoint = _flat(yaml.safe_load(defaults.read_text())), checkpoint
+    def __init__(self, *arguments: Any, paper: str, settings: str, checkpoint: Path | None, **options: Any):
+        self.paper, self.settings, self.checkpoint = paper, settings, checkpoint
+        yamls = settings_of(paper)
+        with _said_in_a_line():
+            if settings not in yamls:
+                raise ValueError(f"settings of {paper} must be one of {', '.join(yamls)}, got {settings!r}")
+        self.defaults = _flat(yaml.safe_load(yamls[settings].read_text()))
         self.kept: dict[str, Any] = {}  # what the checkpoint says of its model and data
         if checkpoint is not None:
             with _said_in_a_line():
@@ -114,9 +141,11 @@ class PaperCLI(LightningCLI):
         super().__init__(*arguments, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        paper = self._model_class.__module__.rpartition(".")[2]
-        parser.add_argument("--out", default=f"runs/{paper}", help="the folder of logs, checkpoints and pictures")
+        parser.add_argument("--out", default=f"runs/{self.paper}", help="the folder of logs, checkpoints and pictures")
         parser.link_arguments("out", "trainer.default_root_dir")
+        parser.add_argument(
+            "--settings", default=self.settings, help=f"what the rest is as: {', '.join(settings_of(self.paper))}"
+        )
         parser.add_argument("--init", type=str | None, default=None, help="a checkpoint to begin from")
         parser.link_arguments("init", "model.init")
         if "classes" in inspect.signature(self._model_class).parameters:
@@ -126,7 +155,8 @@ class PaperCLI(LightningCLI):
             parser.set_defaults({key: value for key, value in self.kept.items() if key not in LINKED})
         except (KeyError, ValueError) as error:
             with _said_in_a_line():
-                raise ValueError(f"{self.checkpoint}: must be a checkpoint of {paper}, got one with {error}") from None
+                wanted = f"must be a checkpoint of {self.paper}"
+                raise ValueError(f"{self.checkpoint}: {wanted}, got one with {error}") from None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Without Lightning's warning that sys.argv has words too: ours are from there."""

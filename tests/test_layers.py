@@ -37,11 +37,15 @@ MAY_IMPORT = {
     "report_training": ["report_3d", "report_colors", "metrics"],
     "report_embedding": [],
     "papers": [
-        *("nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results"),
+        *("papers", "nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results"),
         *("report_training", "report_embedding"),
     ],
+    "studies": ["papers", "data", "jobs", "report_study"],
     "train": ["report_training"],  # and the paper it is asked for
-    "cli": ["demo", "train", "data", "ops", ""],
+    "jobs": [],
+    "report_study": ["report_training"],
+    "reproduce": ["jobs"],  # and the study it is asked for
+    "cli": ["demo", "train", "reproduce", "data", "ops", ""],
 }
 # What a module may import from elsewhere at its top; inside a function it may import anything.
 AT_THE_TOP = {
@@ -56,6 +60,9 @@ AT_THE_TOP = {
     "metrics": {"torch", "torchmetrics"},
     "papers": {"torch", "lightning"},  # nothing imports a paper, or train, until it is trained
     "train": {"torch", "lightning", "yaml"},
+    "studies": {"lightning"},
+    "jobs": {"tqdm"},  # nothing imports it, or reproduce, until a study is run
+    "reproduce": {"torch"},
     "cli": set(),
 }
 AT_THE_TOP["demo"] = {"torch", "numpy", "tqdm"}  # nothing imports the demo until it is run

@@ -13,15 +13,17 @@ from torch.utils.data.distributed import DistributedSampler
 
 from ..camera import Camera, Matches
 from ..ops._check import check_choice, check_int
+from ..ops.back_project import back_project
 from ..ops.visibility import visibility
 from .points import Points
-from .scene import Frame, Scene, SceneDataset
+from .scene import Boxes, Cloud, Frame, Scene, SceneDataset
 from .sharing import stacked
 from .views import View
 
 Which = int | tuple[int, int]  # a sample, and perhaps the seed of all that is drawn for it
 ViewTransform = Callable[[View, Generator | None], View]
 PointTransform = Callable[[Points, Generator | None], Points]
+_UPRIGHT = 1e-4  # how far the sides of a moved box may be from upright and at right angles, as a sine
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Sample:
     views: tuple[View, ...] = ()
     points: Points | None = None
     matches: Matches | None = None  # of these points in these views
+    boxes: Boxes | None = None  # where the points are
 
 
 class FrameSamples(Dataset[Sample]):
@@ -78,6 +81,9 @@ class SceneSamples(Dataset[Sample]):
         points: whether the cloud is read; a scene without one is then an error.
         match: whether ``Sample.matches`` says which point of the sample is seen at which pixel of its views, by
             :func:`visibility` of the cloud as it is on the disk. Views must come out of one size.
+        boxes: whether the scene's boxes come along, moved as its points are; a scene without any is then an error.
+        aligned: whether points and boxes are first turned into the axes along the walls, where the dataset knows them.
+        lift: whether a scene of one frame and without a cloud has what the frame sees for one, with its colours.
         view_transform, point_transform: as in :mod:`pyproj2d3d.data.transforms2d` and ``transforms3d``.
         at: as for :class:`FrameSamples`.
     """
@@ -90,6 +96,9 @@ class SceneSamples(Dataset[Sample]):
         spread: bool = False,
         points: bool = True,
         match: bool = False,
+        boxes: bool = False,
+        aligned: bool = False,
+        lift: bool = False,
         view_transform: ViewTransform | None = None,
         point_transform: PointTransform | None = None,
         at: str = "depth",
@@ -97,11 +106,12 @@ class SceneSamples(Dataset[Sample]):
         _check_dataset(dataset)
         check_choice("at", at, "depth", "color")
         self.views = check_int("views", views, 0)
-        if not (points or views):
-            raise ValueError("views must be at least 1 without points, got 0")
+        if not (points or views or boxes):
+            raise ValueError("views must be at least 1 without points and boxes, got 0")
         if match and not (points and views):
             raise ValueError(f"match must go with points and views, got points={points!r} and views={views}")
         self.dataset, self.spread, self.points, self.match, self.at = dataset, spread, points, match, at
+        self.boxes, self.aligned, self.lift = boxes, aligned, lift
         self.view_transform, self.point_transform = view_transform, point_transform
 
     def __len__(self) -> int:
@@ -115,17 +125,28 @@ class SceneSamples(Dataset[Sample]):
         names = tuple(frame.name for frame in chosen)
         if self.match and not chosen:
             raise ValueError(f"scene {scene.name}: must have frames to be matched with, it has none")
-        if not self.points:
-            return Sample(scene.name, names, views)
-        if scene.cloud is None:
-            raise ValueError(f"scene {scene.name}: must have points, its files have none")
-        points = Points.of(scene.cloud)
+        points = Points.of(self._cloud(scene) if self.points else Cloud(torch.zeros(0, 3)))
         seen = None
         if self.match:
             seen = visibility(points.xyz, _camera(views), torch.stack([view.depth for view in views]))
-        if self.point_transform is not None:
+        if self.aligned and scene.aligned_from_world is not None:
+            points = points.moved(scene.aligned_from_world)
+        if self.points and self.point_transform is not None:
             points = self.point_transform(points, rng)
-        return Sample(scene.name, names, views, points, None if seen is None else points.matches(seen))
+        boxes = None
+        if self.boxes:
+            if scene.boxes is None:
+                raise ValueError(f"scene {scene.name}: must have boxes, its files have none")
+            boxes = _followed(scene.boxes, points.points_from_world)
+        matches = None if seen is None else points.matches(seen)
+        return Sample(scene.name, names, views, points if self.points else None, matches, boxes)
+
+    def _cloud(self, scene: Scene) -> Cloud:
+        if scene.cloud is None and self.lift and len(scene.frames) == 1:
+            return _seen_by(scene.frames[0])
+        if scene.cloud is None:
+            raise ValueError(f"scene {scene.name}: must have points, its files have none")
+        return scene.cloud
 
     def _chosen(self, scene: Scene, rng: Generator | None) -> list[int]:
         n = len(scene.frames)
@@ -197,6 +218,9 @@ class Batch:
     point_superpoint: Tensor | None = None  # (N,) int64, by scene
     points_from_world: Tensor | None = None  # (B, 4, 4) float64; None where any sample was distorted
     matches: Matches | None = None  # of the N points in the V views
+    box: Tensor | None = None  # (K, 7) of all samples, where their points are
+    box_label: Tensor | None = None  # (K,) int64, a place in the dataset's ``box_classes``
+    box_ptr: Tensor | None = None  # (B + 1) int64: the boxes of sample b are box_ptr[b] to box_ptr[b + 1]
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -231,8 +255,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Samples to one batch, packed: nothing is padded or cut.
 
     Raises:
-        ValueError: there is none; views of different sizes; or labels, points or matches that some samples have and
-            others have not.
+        ValueError: there is none; views of different sizes; or labels, points, matches or boxes that some samples have
+            and others have not.
     """
     if not samples:
         raise ValueError("samples must be at least one, got none")
@@ -257,6 +281,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
             int(ptr[-1]),
             views[0].size,
         )
+    boxes = _all_or_none("boxes", [sample.boxes for sample in samples])
+    if boxes:
+        parts["box"], parts["box_label"] = (torch.cat([getattr(b, name) for b in boxes]) for name in ("box", "label"))
+        parts["box_ptr"] = _ptr([len(b.label) for b in boxes])
     return Batch(
         tuple(sample.scene for sample in samples),
         tuple(name for sample in samples for name in sample.frames),
@@ -281,6 +309,35 @@ def _drawn(which: Which, n: int) -> tuple[int, Generator | None]:
 def _view(frame: Frame, at: str, transform: ViewTransform | None, rng: Generator | None) -> View:
     view = View.of(frame, at)
     return view if transform is None else transform(view, rng)
+
+
+def _seen_by(frame: Frame) -> Cloud:
+    """Its pixels with depth, in raster order; labels of pixels are not taken along."""
+    view = View.of(frame)
+    lifted = back_project(view.depth[None], view.camera)
+    return Cloud(lifted.points.float(), view.color.flatten(0, 1)[lifted.pixel.long()])
+
+
+def _followed(boxes: Boxes, points_from_world: Tensor | None) -> Boxes:
+    """Boxes moved as the points were, by a matrix (4, 4): exact, so it must leave them upright boxes.
+
+    The heading goes on pointing to where a box's front is; a mirrored box has it on the same side.
+    """
+    if points_from_world is None:
+        raise ValueError("points must be moved by affine maps alone for boxes to follow, these were distorted")
+    matrix, box = points_from_world.cpu().double(), boxes.box.double()
+    cos, sin, none, one = box[:, 6].cos(), box[:, 6].sin(), box.new_zeros(len(box)), box.new_ones(len(box))
+    axes = torch.stack([cos, sin, none, -sin, cos, none, none, none, one], dim=1).view(-1, 3, 3)  # a row for each
+    axes = axes @ matrix[:3, :3].T
+    scale = axes.norm(dim=2)
+    unit = axes / scale[..., None]
+    cosines = (unit @ unit.transpose(1, 2)).triu(1)
+    if bool((cosines.abs() > _UPRIGHT).any()) or bool((unit[:, 2, :2].abs() > _UPRIGHT).any()):
+        raise ValueError("points must be turned about z alone for boxes to follow, and not sheared or stretched")
+    heading = torch.atan2(axes[:, 0, 1], axes[:, 0, 0])
+    center = box[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+    moved = torch.cat((center, box[:, 3:6] * scale, heading[:, None]), dim=1)
+    return Boxes(moved.to(boxes.box.dtype), boxes.label)
 
 
 def _camera(views: Sequence[View]) -> Camera:

@@ -247,6 +247,25 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Relabel:
+    """Other numbers for the classes of points, where they have some: c becomes ``table[c]``, and -1 stays.
+
+    Raises:
+        ValueError: (when called) a class that the table does not have.
+    """
+
+    table: tuple[int, ...]
+
+    def __call__(self, points: Points, rng: Generator | None = None) -> Points:
+        if points.semantic is None:
+            return points
+        if len(points) and not int(points.semantic.max()) < len(self.table):
+            raise ValueError(f"points must have classes below {len(self.table)}, got {int(points.semantic.max())}")
+        table = torch.tensor((*self.table, -1), device=points.semantic.device)
+        return replace(points, semantic=table[points.semantic])
+
+
+@dataclass(frozen=True)
 class ColorJitter:
     """With probability ``p`` the colours of a cloud, where it has some, get a common shift and noise of their own.
 

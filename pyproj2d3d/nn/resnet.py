@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops._check import FEATURES, check_choice, check_int, check_tensor
+from .distributed import processes
+from .sparse_blocks import BatchNorm
 from .weights import load_weights, read_weights
 
 __all__ = ["Frozen", "ResNet", "load_resnet"]
@@ -28,6 +30,25 @@ TORCHVISION = {  # resnet{depth}-{hash}.pth; the hash is the file's
 MOCO = "encoder_q."  # before the names of the network that MoCo trains; encoder_k. is its slow copy
 
 
+class BatchNorm2d(BatchNorm):
+    """Over all places of the maps (B, C, H, W) of all processes that train together, see :class:`BatchNorm`.
+
+    One place or none has no variance: training then normalises as evaluation does.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        check_tensor("input", input, FEATURES, None, self.num_features, None, None)
+        if self.training and processes() > 1:
+            rows = input.permute(0, 2, 3, 1)
+            return self._over_processes(rows.reshape(-1, self.num_features)).view(rows.shape).permute(0, 3, 1, 2)
+        if self.training and input.numel() < 2 * self.num_features:
+            return self._as_in_evaluation(input)
+        return nn.BatchNorm1d.forward(self, input)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Checked already."""
+
+
 class BasicBlock(nn.Module):
     """ReLU(3x3, norm, ReLU, 3x3, norm + the input, which has a 1x1 and a norm where size or channels differ)."""
 
@@ -36,9 +57,9 @@ class BasicBlock(nn.Module):
     def __init__(self, before: int, width: int, stride: int, dilation: int, dilation_before: int):
         super().__init__()
         self.conv1 = _conv(before, width, 3, stride, dilation_before)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = _conv(width, width, 3, 1, dilation)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.downsample = _shortcut(before, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,11 +76,11 @@ class Bottleneck(nn.Module):
     def __init__(self, before: int, width: int, stride: int, dilation: int, dilation_before: int):
         super().__init__()
         self.conv1 = _conv(before, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = _conv(width, width, 3, stride, dilation_before)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.conv3 = _conv(width, 4 * width, 1)
-        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.bn3 = BatchNorm2d(4 * width)
         self.downsample = _shortcut(before, 4 * width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +126,7 @@ class ResNet(nn.Module):
             raise ValueError(f"replace_stride_with_dilation must be three, got {replace_stride_with_dilation!r}")
         self.depth, width = depth, check_int("width", width, 1)
         self.conv1 = nn.Conv2d(3, width, 7, 2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         block = Bottleneck if depth in BOTTLENECKS else BasicBlock
         planes = [width * 2**i for i in range(4)]
@@ -123,7 +144,7 @@ class ResNet(nn.Module):
             )
 
         self.layer1, self.layer2, self.layer3, self.layer4 = (stage(i) for i in range(4))
-        self.fc: nn.Linear | None = None
+        self.fc: nn.Module | None = None
         if num_classes is not None:
             self.fc = nn.Linear(self.channels[-1], check_int("num_classes", num_classes, 1))
         for name, values in (("mean", MEAN), ("std", STD)):
@@ -230,4 +251,4 @@ def _conv(before: int, width: int, size: int, stride: int = 1, dilation: int = 1
 def _shortcut(before: int, width: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and before == width:
         return None
-    return nn.Sequential(_conv(before, width, 1, stride), nn.BatchNorm2d(width))
+    return nn.Sequential(_conv(before, width, 1, stride), BatchNorm2d(width))

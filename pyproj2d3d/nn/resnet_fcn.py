@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..ops._check import check_int
-from .resnet import BLOCKS, ResNet, kind_of
+from .resnet import BLOCKS, BatchNorm2d, ResNet, kind_of
 from .weights import load_weights, read_weights
 
 __all__ = ["ResNetFCN", "load_resnet_fcn"]
@@ -45,7 +45,7 @@ class ResNetFCN(nn.Module):
         self.channels, self.num_classes = max(last // 4, 1), check_int("num_classes", num_classes, 1)
         self.classifier = nn.Sequential(
             nn.Conv2d(last, self.channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(self.channels),
+            BatchNorm2d(self.channels),
             nn.ReLU(),
             nn.Dropout(0.1),
             nn.Conv2d(self.channels, num_classes, 1),
@@ -56,9 +56,7 @@ class ResNetFCN(nn.Module):
         return features, self.classifier[-1](features)
 
 
-def load_resnet_fcn(
-    source: str | Path | Mapping[str, Any], *, prefix: str = "", width: int | None = None
-) -> ResNetFCN:
+def load_resnet_fcn(source: str | Path | Mapping[str, Any], *, prefix: str = "", width: int | None = None) -> ResNetFCN:
     """A ResNetFCN with trained weights. Its depth, width and classes are theirs.
 
     Args:

@@ -15,7 +15,8 @@ What the paper leaves open, and what is done here:
 * The mean over the pairs, as algorithm 1 has it, where equation 3 has the sum.
 * Where the points lie: in the world of the dataset, whose z is up as in what the network is used for later; one view
   each. g3D is SR-UNet's own last layer, as in PointContrast and SLidR; SR-UNet 18 is Res16UNet18A.
-* How the 1x1 convolution's map is upsampled: ``align_corners=False``, torch's default; SLidR has True.
+* How the 1x1 convolution's map is upsampled: ``align_corners=False``, torch's default; SLidR has True. With an FCN it
+  is the features that are upsampled, before the convolution, which is the same: the small map is read here, too.
 * Random resize: the longer side to 0.8 to 1.25 times that of ``size``, cropped or padded to it. Points are turned by up
   to pi / 64, pi / 64 and pi about x, y and z, scaled by 0.9 to 1.1 and distorted, as in PointContrast's fine-tuning.
 * Momentum 0.9. The rate falls exponentially to 0.09 of itself over the run: PointContrast's 0.99 every 250 steps, after
@@ -47,8 +48,9 @@ from ..data.transforms2d import Flip, RandomCrop, RandomResize
 from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
 from ..nn.distributed import cat_over_processes, processes, sum_over_processes
-from ..nn.heads import UpsampledProjection
-from ..nn.resnet import Frozen, ResNet, load_resnet
+from ..nn.heads import PlainProjection, UpsampledProjection
+from ..nn.resnet import TORCHVISION, Frozen, ResNet, load_resnet
+from ..nn.resnet_fcn import ResNetFCN, load_resnet_fcn
 from ..nn.sr_unet import NETS
 from ..nn.voxel_input import voxel_tensor
 from ..nn.weights import load_weights
@@ -58,6 +60,7 @@ from ..report_embedding import draw_embedding
 from ..results import Voxels
 
 RANDOM = "random"  # weights of a teacher that has learned nothing
+UNTRAINED = "WARNING: the teacher, a {}, has random weights: it has nothing to teach"
 PICTURE = 320  # pixels of the longer side of a picture, at most
 
 
@@ -92,14 +95,106 @@ class PPKTData(SceneDataModule):
         keep = Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
         self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         super().__init__(
-            root, every=every, view_transform=vary, val_view_transform=keep,
-            batch_size=batch_size, workers=workers, seed=seed,
-            train_split=train_split, val_split=val_split, test_split=test_split,
-            rooms=rooms, room_options=RoomOptions(frames=frames, size=(240, 320)),
+            root, every=every, view_transform=vary, val_view_transform=keep, batch_size=batch_size, workers=workers,
+            seed=seed, train_split=train_split, val_split=val_split, test_split=test_split, rooms=rooms,
+            room_options=RoomOptions(frames=frames, size=(240, 320)),
         )  # fmt: skip
 
 
-class PPKT(LightningModule):
+class Student(LightningModule):
+    """A 3D network in pretraining, whatever it learns from: what is drawn, what is logged, its optimiser.
+
+    The arguments are those of :class:`PPKT`, below; ``out_channels`` are the last layer's, ``vary`` moves a cloud.
+    """
+
+    MONITOR, CURVES = "val/retrieval", ("val/retrieval",)  # the best checkpoint has the highest
+    WANTED = "have pixels with depth, none of {} has any"  # of frames
+
+    def __init__(
+        self, net: str, out_channels: int, vary: Compose, *, width: float, voxel_size: float, pairs: int = 1,
+        sampling: str = "random", lr: float, momentum: float, weight_decay: float, decay: float, bn_momentum: float,
+        init: str | None, seed: int,
+    ):  # fmt: skip
+        super().__init__()
+        check_choice("sampling", sampling, "random", "one_per_voxel")
+        check_positive("decay", decay)
+        self.vary, self.voxel_size, self.sampling, self.seed = vary, voxel_size, sampling, seed
+        self.lr, self.momentum, self.weight_decay, self.decay = lr, momentum, weight_decay, decay
+        self.pairs = check_int("pairs", pairs, 1)
+        self.net = NETS[net](3, out_channels, width=width, bn_momentum=bn_momentum)
+        if init is not None:
+            load_weights(self.net, init, prefix="net.", skip="final.")
+
+    def draws(self, frames: Frames, epoch: int) -> list[Generator]:
+        """Where the random numbers of each frame come from: the same ones for any number of processes."""
+        keys = (hashlib.sha256(f"{self.seed} {epoch} {name}".encode()).digest() for name in frames.names)
+        return [Generator().manual_seed(int.from_bytes(key[:7], "big")) for key in keys]
+
+    def varied(self, frames: Frames, draws: list[Generator]) -> Tensor:
+        """The points, moved; those of each frame together, and row i remains row i."""
+        clouds = frames.points.split(frames.ptr.diff().tolist())
+        return torch.cat([self.vary(as_points(xyz), rng).xyz for xyz, rng in zip(clouds, draws, strict=True)])
+
+    def choose(self, most: int, frames: Frames, voxels: Voxels, draws: list[Generator]) -> list[Tensor]:
+        """Of each frame the rows of up to so many points, drawn without repetition."""
+        device = frames.ptr.device
+        if self.sampling == "random":
+            return [some.to(device) for some in subsets(frames.ptr, most, draws)]
+        views = torch.arange(len(frames.ptr), dtype=torch.int32, device=device)
+        ptr = torch.searchsorted(voxels.coords[:, 0].contiguous(), views)
+        rows = []
+        for voxel, rng in zip(subsets(ptr, most, draws), draws, strict=True):
+            place, voxel = torch.rand(len(voxel), generator=rng, dtype=torch.float64).to(device), voxel.to(device)
+            rows.append(voxels.order[voxels.ptr[voxel] + (place * voxels.counts[voxel]).long()])
+        return rows
+
+    def chosen(self, frames: Frames, voxels: Voxels, draws: list[Generator]) -> Tensor:
+        """(P,) the rows that a training step compares: ``pairs`` of them, equally many of each frame."""
+        most = max(self.pairs // (len(frames.names) * processes()), 1)
+        row = torch.cat(self.choose(most, frames, voxels, draws))
+        self.check_some(len(row), frames)
+        return row
+
+    def check_some(self, n: int, frames: Frames) -> None:
+        """That there is something to learn from, in any of the processes."""
+        if int(sum_over_processes(torch.tensor(n, device=frames.ptr.device))) == 0:
+            raise ValueError(f"frames {', '.join(frames.names)}: must {self.WANTED.format('theirs')}")
+
+    def logged(self, loss: Tensor, batch: Batch) -> Tensor:
+        """The loss, after it was found to be finite: in all processes, or they all stop."""
+        if not bool(sum_over_processes(loss.detach()).isfinite()):
+            raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        return loss
+
+    def on_validation_start(self) -> None:
+        self.tally = torch.zeros(3, device=self.device)  # how many were right, are by chance, and were asked
+
+    def on_validation_epoch_end(self) -> None:
+        right, by_chance, asked = sum_over_processes(self.tally)
+        if asked == 0:
+            raise ValueError(f"validation frames must {self.WANTED.format('these')}")
+        self.log(self.MONITOR, right / asked, prog_bar=True, sync_dist=True)
+        self.log("val/chance", by_chance / asked, sync_dist=True)
+
+    def on_test_start(self) -> None:
+        self.on_validation_start()
+
+    def test_step(self, batch: Batch, i: int) -> None:
+        self.validation_step(batch, i)
+
+    def on_test_epoch_end(self) -> None:
+        self.on_validation_epoch_end()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        learned = [weight for weight in self.parameters() if weight.requires_grad]
+        optimizer = torch.optim.SGD(learned, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        steps = self.trainer.estimated_stepping_batches
+        fall = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.decay ** (step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
+
+
+class PPKT(Student):
     """A 3D network that learns from a 2D network's pixels.
 
     Args:
@@ -108,6 +203,9 @@ class PPKT(LightningModule):
         teacher_weights: "IMAGENET1K_V1" or "IMAGENET1K_V2", which are downloaded once; a file, such as MoCo's, see
             :func:`load_resnet`; or "random", of which a warning is printed.
         teacher_prefix: the teacher's weights are those of the file whose names begin so.
+        teacher_net: "resnet"; or "resnet_fcn", one that was trained to segment images, see :func:`load_resnet_fcn`.
+        teacher_width: channels of the teacher's stem; 64 in all public weights.
+        width: a factor on the student's channels; 1 is the paper's.
         embedding: width of the space that pixels and points share.
         temperature: of the loss.
         voxel_size: metres.
@@ -133,58 +231,44 @@ class PPKT(LightningModule):
     "val/chance" what guessing would reach.
     """
 
-    MONITOR = "val/retrieval"  # the best checkpoint has the highest
-    CURVES = ("val/retrieval",)
-
     def __init__(
         self, net: Literal["sr_unet34", "sr_unet18"] = "sr_unet34", teacher: Literal[18, 34, 50, 101] = 50,
-        teacher_weights: str = "IMAGENET1K_V1", teacher_prefix: str = "", embedding: int = 128,
-        temperature: float = 0.04, voxel_size: float = 0.025, pairs: int = 4096,
+        teacher_weights: str = "IMAGENET1K_V1", teacher_prefix: str = "",
+        teacher_net: Literal["resnet", "resnet_fcn"] = "resnet", teacher_width: int = 64, width: float = 1.0,
+        embedding: int = 128, temperature: float = 0.04, voxel_size: float = 0.025, pairs: int = 4096,
         sampling: Literal["random", "one_per_voxel"] = "random", align_corners: bool = False, distort: bool = True,
         shuffled: bool = False, lr: float = 0.5, momentum: float = 0.9, weight_decay: float = 1e-4,
         decay: float = 0.09, bn_momentum: float = 0.05, init: str | None = None, val_pairs: int = 256,
         pictures: int = 4, seed: int = 0,
     ):  # fmt: skip
-        super().__init__()
+        super().__init__(
+            net, embedding, as_in_fine_tuning(distort), width=width, voxel_size=voxel_size, pairs=pairs,
+            sampling=sampling, lr=lr, momentum=momentum, weight_decay=weight_decay, decay=decay,
+            bn_momentum=bn_momentum, init=init, seed=seed,
+        )  # fmt: skip
         self.save_hyperparameters()
-        check_choice("sampling", sampling, "random", "one_per_voxel")
-        check_positive("decay", decay)
-        self.temperature, self.voxel_size = temperature, voxel_size
-        self.pairs, self.sampling, self.shuffled = check_int("pairs", pairs, 1), sampling, shuffled
-        self.lr, self.momentum, self.weight_decay, self.decay = lr, momentum, weight_decay, decay
-        self.val_pairs, self.pictures, self.seed = check_int("val_pairs", val_pairs, 1), pictures, seed
-        self.undrawn = pictures  # in this validation
-        resnet = trained_resnet(teacher, teacher_weights, teacher_prefix)
-        self.teacher = Frozen(resnet)
-        self.pixel_head = UpsampledProjection(resnet.channels[-1], embedding, align_corners=align_corners)
-        self.net = NETS[net](3, embedding, bn_momentum=bn_momentum)
-        turn = Rotate(math.pi / 64, math.pi / 64, math.pi)
-        bent = [ElasticDistortion()] if distort else []
-        self.vary = Compose([turn, Scale(), *bent, Shift(1.0)])
-        if init is not None:
-            load_weights(self.net, init, prefix="net.", skip="final.")
+        check_choice("teacher_net", teacher_net, "resnet", "resnet_fcn")
+        self.temperature, self.aligned, self.shuffled = temperature, align_corners, shuffled
+        self.val_pairs, self.pictures, self.undrawn = check_int("val_pairs", val_pairs, 1), pictures, pictures
+        trained = trained_resnet if teacher_net == "resnet" else trained_fcn
+        frozen = trained(teacher, teacher_weights, teacher_prefix, teacher_width)
+        self.teacher = Frozen(frozen)
+        self.pixel_head = (
+            PlainProjection(frozen.channels, embedding)
+            if isinstance(frozen, ResNetFCN)
+            else UpsampledProjection(frozen.channels[-1], embedding, align_corners=align_corners)
+        )
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         frames = lifted(batch)
         draws = self.draws(frames, self.current_epoch)
         point, voxels = self.point_features(frames, self.varied(frames, draws))  # equation 1
-        most = max(self.pairs // (len(frames.names) * processes()), 1)
-        row = torch.cat(self.choose(most, frames, voxels, draws))
-        if int(sum_over_processes(torch.tensor(len(row), device=row.device))) == 0:
-            raise ValueError(f"frames {', '.join(frames.names)}: must have pixels with depth, none of theirs has any")
+        row = self.chosen(frames, voxels, draws)
         seen_at = row[torch.randperm(len(row), generator=draws[0]).to(row.device)] if self.shuffled else row
         pixel = self.pixel_features(frames, self.small_map(frames), frames.at[seen_at])  # equation 2
         point = point[voxels.inverse[row]]
         loss = info_nce(cat_over_processes(point), cat_over_processes(pixel), self.temperature)  # equation 3
-        if not bool(loss.isfinite()):
-            raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        return loss
-
-    def varied(self, frames: Frames, draws: list[Generator]) -> Tensor:
-        """The points, moved; those of each frame together, and row i remains row i."""
-        clouds = frames.points.split(frames.ptr.diff().tolist())
-        return torch.cat([self.vary(as_points(xyz), rng).xyz for xyz, rng in zip(clouds, draws, strict=True)])
+        return self.logged(loss, batch)
 
     def point_features(self, frames: Frames, points: Tensor) -> tuple[Tensor, Voxels]:
         """z3D, (M, D) of unit length for the voxels in which the points are, and the voxels."""
@@ -192,33 +276,17 @@ class PPKT(LightningModule):
         return F.normalize(self.net(x).features.float(), dim=1), voxels
 
     def small_map(self, frames: Frames) -> Tensor:
-        """(V, D, h, w), the teacher's last map after the 1x1 convolution."""
-        return self.pixel_head.small_map(self.teacher(frames.color)[-1])
+        """(V, D, h, w), the teacher's last map of features after the 1x1 convolution."""
+        last = 0 if isinstance(self.pixel_head, PlainProjection) else -1  # before an FCN's logits; of a ResNet's five
+        return self.pixel_head.small_map(self.teacher(frames.color)[last])
 
     def pixel_features(self, frames: Frames, small: Tensor, at: Tensor) -> Tensor:
         """z2D, (P, D) of unit length at pixels of the flattened (V, H, W): what upsampling would give there."""
-        aligned = self.pixel_head.align_corners
-        cloud = back_project(frames.depth, frames.camera, small, pixels=at, normalize=True, align_corners=aligned)
+        cloud = back_project(
+            frames.depth, frames.camera, small, pixels=at.long(), normalize=True, align_corners=self.aligned
+        )
         assert cloud.features is not None
         return cloud.features
-
-    def choose(self, most: int, frames: Frames, voxels: Voxels, draws: list[Generator]) -> list[Tensor]:
-        """Of each frame the rows of up to so many points, drawn without repetition."""
-        device = frames.ptr.device
-        if self.sampling == "random":
-            return [some.to(device) for some in subsets(frames.ptr, most, draws)]
-        views = torch.arange(len(frames.ptr), dtype=torch.int32, device=device)
-        ptr = torch.searchsorted(voxels.coords[:, 0].contiguous(), views)
-        rows = []
-        for voxel, rng in zip(subsets(ptr, most, draws), draws, strict=True):
-            place, voxel = torch.rand(len(voxel), generator=rng, dtype=torch.float64).to(device), voxel.to(device)
-            rows.append(voxels.order[voxels.ptr[voxel] + (place * voxels.counts[voxel]).long()])
-        return rows
-
-    def draws(self, frames: Frames, epoch: int) -> list[Generator]:
-        """Where the random numbers of each frame come from: the same ones for any number of processes."""
-        keys = (hashlib.sha256(f"{self.seed} {epoch} {name}".encode()).digest() for name in frames.names)
-        return [Generator().manual_seed(int.from_bytes(key[:7], "big")) for key in keys]
 
     def validation_step(self, batch: Batch, i: int) -> None:
         frames = lifted(batch)
@@ -234,25 +302,15 @@ class PPKT(LightningModule):
 
     def on_validation_start(self) -> None:
         """Where this run keeps its log and pictures. Asked here, where all processes are: they agree on it."""
+        super().on_validation_start()
         self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.tally = torch.zeros(3, device=self.device)  # points that were retrieved, by chance, and all
         self.undrawn = self.pictures
-
-    def on_validation_epoch_end(self) -> None:
-        right, by_chance, points = sum_over_processes(self.tally)
-        if points == 0:
-            raise ValueError("validation frames must have pixels with depth, none of these has any")
-        self.log("val/retrieval", right / points, prog_bar=True, sync_dist=True)
-        self.log("val/chance", by_chance / points, sync_dist=True)
-
-    on_test_start, test_step, on_test_epoch_end = on_validation_start, validation_step, on_validation_epoch_end
 
     def picture(self, frames: Frames, view: int, point: Tensor, small: Tensor) -> list[Tensor]:
         """Of one view, thinned to PICTURE: colours, features of pixels, those of the points there, and where one is.
 
-        Args:
-            point: (N, D), of the lifted points.
+        ``point`` (N, D) are those of the lifted points.
         """
         height, width = frames.depth.shape[1:]
         step = -(-max(height, width) // PICTURE)
@@ -265,13 +323,6 @@ class PPKT(LightningModule):
         points[row >= 0] = point[row[row >= 0]]
         return [of.cpu() for of in (frames.color[view, ::step, ::step], pixels, points, row >= 0)]
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        learned = [*self.net.parameters(), *self.pixel_head.parameters()]
-        optimizer = torch.optim.SGD(learned, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        steps = self.trainer.estimated_stepping_batches
-        fall = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.decay ** (step / steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
-
 
 class Frames(NamedTuple):
     """V frames of a batch, lifted: N points, one for each pixel with depth, frame after frame."""
@@ -282,7 +333,7 @@ class Frames(NamedTuple):
     camera: Camera
     points: Tensor  # (N, 3) metres
     colors: Tensor  # (N, 3) from -1 to 1
-    at: Tensor  # (N,) int64, the pixel of each in the flattened (V, H, W)
+    at: Tensor  # (N,) int32, the pixel of each in the flattened (V, H, W)
     ptr: Tensor  # (V + 1,) int64: points of frame v are ptr[v] to ptr[v + 1]
 
 
@@ -292,19 +343,19 @@ def lifted(batch: Batch) -> Frames:
         raise ValueError(f"scenes {', '.join(batch.scenes)}: must have frames, theirs have none")
     scene = torch.repeat_interleave(batch.view_ptr.diff()).tolist()
     names = [f"{batch.scenes[b]}/{frame}" for b, frame in zip(scene, batch.frames, strict=True)]
-    cloud = back_project(batch.depth, batch.camera, batch.color.permute(0, 3, 1, 2) / 127.5 - 1)
-    assert cloud.features is not None
+    cloud = back_project(batch.depth, batch.camera)
     assert cloud.ptr is not None
-    view = torch.repeat_interleave(cloud.ptr.diff(), output_size=len(cloud))
-    at = view * batch.depth[0].numel() + cloud.pixel
-    return Frames(names, batch.color, batch.depth, batch.camera, cloud.points, cloud.features, at, cloud.ptr)
+    first = batch.depth[0].numel() * torch.arange(len(batch.depth), dtype=torch.int32, device=cloud.ptr.device)
+    at = torch.repeat_interleave(first, cloud.ptr.diff(), output_size=len(cloud)) + cloud.pixel
+    colors = batch.color.flatten(0, 2).index_select(0, at) / 127.5 - 1
+    return Frames(names, batch.color, batch.depth, batch.camera, cloud.points, colors, at, cloud.ptr)
 
 
-def trained_resnet(depth: int, weights: str, prefix: str = "") -> ResNet:
+def trained_resnet(depth: int, weights: str, prefix: str, width: int, classes: int | None = None) -> ResNet:
     """The teacher; with "random" weights it says so on stderr."""
-    net = ResNet(depth)
+    net = ResNet(depth, width=width, num_classes=classes)
     if weights == RANDOM:
-        print(f"WARNING: the teacher, a ResNet-{depth}, has random weights: it has nothing to teach", file=sys.stderr)
+        print(UNTRAINED.format(f"ResNet-{depth}"), file=sys.stderr)
         return net
     try:
         return load_resnet(net, weights, prefix=prefix)
@@ -315,10 +366,26 @@ def trained_resnet(depth: int, weights: str, prefix: str = "") -> ResNet:
         ) from error
 
 
+def trained_fcn(depth: int, weights: str, prefix: str, width: int) -> ResNetFCN:
+    """The teacher that segments; with "random" weights, and ADE20K's 150 classes, it says so on stderr."""
+    if weights == RANDOM:
+        print(UNTRAINED.format(f"ResNet-FCN-{depth}"), file=sys.stderr)
+        return ResNetFCN(depth, width=width)
+    if weights in TORCHVISION:
+        raise ValueError(f"teacher_weights must be a file of a ResNet-FCN, got {weights!r}, a ResNet's")
+    net = load_resnet_fcn(weights, prefix=prefix, width=width)
+    if net.backbone.depth != depth:
+        raise ValueError(f"{weights} must hold a ResNet-FCN of depth {depth}, got one of {net.backbone.depth}")
+    return net
+
+
+def as_in_fine_tuning(distort: bool) -> Compose:
+    return Compose([Rotate(math.pi / 64, math.pi / 64, math.pi), Scale(), *[ElasticDistortion()] * distort, Shift(1.0)])
+
+
 def as_points(xyz: Tensor) -> Points:
-    return Points(
-        xyz, torch.arange(len(xyz), device=xyz.device), len(xyz), torch.eye(4, dtype=torch.float64, device=xyz.device)
-    )
+    unmoved = torch.eye(4, dtype=torch.float64, device=xyz.device)
+    return Points(xyz, torch.arange(len(xyz), device=xyz.device), len(xyz), unmoved)
 
 
 def subsets(ptr: Tensor, most: int, draws: list[Generator]) -> list[Tensor]:
@@ -329,6 +396,7 @@ def subsets(ptr: Tensor, most: int, draws: list[Generator]) -> list[Tensor]:
 
 def retrieved(point: Tensor, pixel: Tensor) -> Tensor:
     """(P,): 1 for a point whose own pixel, that of the same row, is the most similar of all; 1/n where n are."""
-    similar = point @ pixel.T
+    with torch.autocast(point.device.type, enabled=False):  # where many would be equally similar
+        similar = point @ pixel.T
     own = similar.diagonal()[:, None]
     return (similar <= own).all(1) / (similar == own).sum(1).clamp(min=1)

@@ -1,5 +1,6 @@
 """Do batches hold exactly what the files hold, packed, and the same whoever reads them?"""
 
+import math
 import os
 from dataclasses import replace
 
@@ -7,14 +8,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pyproj2d3d import Camera, sample, visibility
-from pyproj2d3d.data import PosedFolders, Scene, SceneDataset, write_room
+from pyproj2d3d import Camera, project, sample, visibility
+from pyproj2d3d.data import Boxes, Cloud, PosedFolders, Scene, SceneDataset, write_room
 from pyproj2d3d.data.points import Points
 from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, SeededSampler, collate
 from pyproj2d3d.data.sharing import stacked
 from pyproj2d3d.data.transforms import Compose
 from pyproj2d3d.data.transforms2d import Flip, PhotometricJitter, RandomCrop
-from pyproj2d3d.data.transforms3d import ElasticDistortion, FlipAxis, Rotate, Subset
+from pyproj2d3d.data.transforms3d import ElasticDistortion, FlipAxis, LinearJitter, Rotate, Scale, Shift, Subset
 from pyproj2d3d.data.views import View
 
 SIZE = (24, 32)
@@ -264,7 +265,7 @@ def test_what_samples_cannot_be_made_of_is_named(rooms, tmp_path):
         FrameSamples(rooms, at="both")
     with pytest.raises(ValueError, match="views must be at least 0, got -1"):
         SceneSamples(rooms, views=-1)
-    with pytest.raises(ValueError, match="views must be at least 1 without points, got 0"):
+    with pytest.raises(ValueError, match="views must be at least 1 without points and boxes, got 0"):
         SceneSamples(rooms, points=False)
     with pytest.raises(ValueError, match="match must go with points and views, got points=True and views=0"):
         SceneSamples(rooms, match=True)
@@ -290,3 +291,135 @@ class Without(SceneDataset):
 
     def _open(self, name):
         return Scene(name)
+
+
+# Boxes.
+
+SIGNS = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3)
+
+
+def corners_of(box):
+    """(K, 8, 3) of boxes (K, 7)."""
+    local = SIGNS.to(box.dtype) * box[:, None, 3:6]
+    cos, sin = box[:, 6, None].cos(), box[:, 6, None].sin()
+    x, y, z = local.unbind(2)
+    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=2) + box[:, None, :3]
+
+
+def turned_by(angle):
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    turn[:3, 3] = torch.tensor([1.0, 2, 3])
+    return turn
+
+
+class Furnished(Without):
+    """Scenes i = 0, 1, ... with i boxes, whose corners are all their points; the last with another class."""
+
+    def __init__(self, n=3, boxes=True):
+        object.__setattr__(self, "names", tuple(map(str, range(n))))
+        object.__setattr__(self, "with_boxes", boxes)
+
+    def _open(self, name):
+        n, rng = int(name), torch.Generator().manual_seed(int(name))
+        place, size = 4 * torch.rand(n, 3, generator=rng) - 2, 0.2 + torch.rand(n, 3, generator=rng)
+        heading = 6 * torch.rand(n, 1, generator=rng) - 3
+        boxes = Boxes(torch.cat((place, size, heading), dim=1), torch.arange(n))
+        cloud = Cloud(corners_of(boxes.box).flatten(0, 1))
+        return Scene(name, Without, lambda: cloud, (lambda: boxes) if self.with_boxes else None, lambda: turned_by(0.3))
+
+
+def test_boxes_of_a_batch_are_packed_and_say_whose_they_are():
+    furnished = Furnished(4)
+    batch = collate([SceneSamples(furnished, boxes=True)[i] for i in (2, 0, 3)])
+    assert batch.box_ptr.tolist() == [0, 2, 2, 5]
+    assert batch.box_label.tolist() == [0, 1, 0, 1, 2]
+    assert torch.equal(batch.box[:2, :6], furnished[2].boxes.box[:, :6])
+    torch.testing.assert_close(batch.box[2:], furnished[3].boxes.box)
+    assert batch.to(torch.float64).box.dtype == torch.float64
+    assert collate([SceneSamples(furnished)[2]]).box is None
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize(
+    "moves",
+    [
+        *([FlipAxis(0, 1.0)], [FlipAxis(1, 1.0)], [FlipAxis(2, 1.0)], [Rotate()], [Scale((0.5, 0.6))], [Shift(3.0)]),
+        [FlipAxis(0), Rotate(), Scale((0.5, 2)), FlipAxis(1), Shift(1.0), Rotate()],
+    ],
+    ids=lambda moves: "-".join(type(move).__name__ for move in moves),
+)
+def test_boxes_go_where_their_points_go(moves, aligned):
+    samples = SceneSamples(Furnished(4), boxes=True, aligned=aligned, point_transform=Compose(moves))
+    for seed in range(4):
+        sample = samples[3, seed]
+        wanted, got = sample.points.xyz.view(3, 8, 3), corners_of(sample.boxes.box)
+        apart = torch.cdist(wanted, got)
+        assert apart.amin(1).max() < 1e-5
+        assert apart.amin(2).max() < 1e-5
+        assert sample.boxes.label.tolist() == [0, 1, 2]
+
+
+def test_a_box_faces_where_it_faced_also_in_a_mirror():
+    furnished = Furnished(2)
+    before = furnished[1].boxes.box[0]
+    after = SceneSamples(furnished, boxes=True, point_transform=FlipAxis(0, 1.0))[1].boxes.box[0]
+    assert after[6].cos().item() == pytest.approx(-before[6].cos().item(), abs=1e-6)
+    assert after[6].sin().item() == pytest.approx(before[6].sin().item(), abs=1e-6)
+
+
+def test_aligned_points_and_boxes_are_in_the_axes_along_the_walls():
+    furnished = Furnished(2)
+    scene, sample = furnished[1], SceneSamples(furnished, boxes=True, aligned=True)[1]
+    turn = turned_by(0.3)
+    wanted = (scene.points.double() @ turn[:3, :3].T + turn[:3, 3]).float()
+    torch.testing.assert_close(sample.points.xyz, wanted)
+    assert torch.equal(sample.points.points_from_world, turn)
+    assert sample.boxes.box[0, 6].item() == pytest.approx(scene.boxes.box[0, 6].item() + 0.3, abs=1e-6)
+
+
+def test_matches_are_those_of_the_cloud_wherever_its_points_are_turned(rooms, monkeypatch):
+    straight = SceneSamples(rooms, views=2, spread=True, match=True)[0]
+    monkeypatch.setattr(Scene, "aligned_from_world", turned_by(1.0))
+    turned = SceneSamples(rooms, views=2, spread=True, match=True, aligned=True)[0]
+    assert torch.equal(turned.matches.point, straight.matches.point)
+    assert torch.equal(turned.matches.pixel, straight.matches.pixel)
+    assert not torch.equal(turned.points.xyz, straight.points.xyz)
+
+
+def test_boxes_alone_are_read_without_points():
+    sample = SceneSamples(Furnished(3), points=False, boxes=True, aligned=True)[2]
+    assert sample.points is None
+    assert sample.boxes.box.shape == (2, 7)
+    torch.testing.assert_close(sample.boxes.box, SceneSamples(Furnished(3), boxes=True, aligned=True)[2].boxes.box)
+
+
+def test_boxes_that_are_not_there_or_cannot_follow_are_named():
+    with pytest.raises(ValueError, match="scene 1: must have boxes, its files have none"):
+        SceneSamples(Furnished(2, boxes=False), boxes=True)[1]
+    distorted = SceneSamples(Furnished(2), boxes=True, point_transform=ElasticDistortion())
+    with pytest.raises(ValueError, match="points must be moved by affine maps alone for boxes to follow, these were"):
+        distorted[1]
+    for bend in (Rotate(x=0.1), LinearJitter(0.1)):
+        with pytest.raises(ValueError, match="points must be turned about z alone for boxes to follow, and not shea"):
+            SceneSamples(Furnished(2), boxes=True, point_transform=bend)[1, 3]
+    whole, bare = (SceneSamples(Furnished(2), boxes=b)[1] for b in (True, False))
+    with pytest.raises(ValueError, match="boxes must be in all samples of a batch or in none, got 1 of 2"):
+        collate([whole, bare])
+
+
+def test_a_scene_of_one_image_has_what_it_sees_for_a_cloud_where_asked_for(tmp_path):
+    write_room(tmp_path / "one", frames=1, points=0, size=SIZE)
+    write_room(tmp_path / "two", frames=2, points=0, size=SIZE)
+    samples = SceneSamples(PosedFolders(tmp_path), lift=True)
+    frame, points = PosedFolders(tmp_path)["one"].frames[0], samples[0].points
+    depth = frame.metres()
+    there = depth > 0
+    assert len(points) == there.sum() > 300
+    assert torch.equal(points.colors, frame.color()[there])
+    uvz = project(points.xyz, frame.camera)[0]
+    v, u = there.nonzero().unbind(1)
+    torch.testing.assert_close(uvz, torch.stack((u, v, depth[there]), dim=1), rtol=0, atol=1e-3)
+    assert points.semantic is points.instance is None
+    with pytest.raises(ValueError, match="scene two: must have points, its files have none"):
+        samples[1]

@@ -23,6 +23,7 @@ from pyproj2d3d.data.transforms3d import (
     ElasticDistortion,
     FlipAxis,
     LinearJitter,
+    Relabel,
     Rotate,
     Scale,
     Shift,
@@ -425,6 +426,16 @@ def test_colours_get_a_common_shift_and_noise_of_their_own():
     assert abs(float(noisy.std()) - 0.05 * 255) < 0.5
     assert torch.equal(ColorJitter(0.0, 0.0, p=1.0)(points, generator()).colors, points.colors)
     assert ColorJitter(p=0.0)(points, generator()) is points
+
+
+def test_classes_get_other_numbers_and_no_label_stays_none():
+    points = replace(make_points(5), semantic=torch.tensor([2, 0, -1, 1, 2]))
+    assert Relabel((1, -1, 0))(points).semantic.tolist() == [0, 1, -1, -1, 0]
+    unlabelled = replace(points, semantic=None)
+    assert Relabel((1,))(unlabelled) is unlabelled
+    assert len(Relabel((1,))(points.keep(torch.zeros(5, dtype=torch.bool)))) == 0
+    with pytest.raises(ValueError, match="points must have classes below 2, got 2"):
+        Relabel((1, 0))(points)
 
 
 def test_a_cloud_without_colours_or_labels_stays_so():

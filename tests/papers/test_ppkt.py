@@ -16,9 +16,10 @@ from lightning.pytorch.loggers import CSVLogger
 
 from pyproj2d3d import project, train
 from pyproj2d3d.data import write_room
-from pyproj2d3d.nn.heads import UpsampledProjection
+from pyproj2d3d.nn.heads import PlainProjection, UpsampledProjection
 from pyproj2d3d.nn.resnet import Frozen, ResNet
-from pyproj2d3d.nn.sr_unet import SRUNet, sr_unet34
+from pyproj2d3d.nn.resnet_fcn import ResNetFCN
+from pyproj2d3d.nn.sr_unet import SRUNet, sr_unet18, sr_unet34
 from pyproj2d3d.papers import ppkt, segment3d
 from pyproj2d3d.papers.ppkt import PPKT, PPKTData, lifted, retrieved
 from pyproj2d3d.papers.segment3d import Segment3D
@@ -98,6 +99,18 @@ def without_depth(batch, views):
     return replace(batch, depth=depth)
 
 
+@pytest.fixture(scope="module")
+def fcn(tmp_path_factory):
+    """The file of a narrow ResNet-FCN-18 that knows five classes."""
+    torch.manual_seed(0)
+    net = ResNetFCN(18, 5, width=8).train()
+    for _ in range(3):
+        net((255 * torch.rand(4, 48, 64, 3)).to(torch.uint8))
+    path = tmp_path_factory.mktemp("teacher") / "fcn18.pth"
+    torch.save(net.state_dict(), path)
+    return {"teacher_net": "resnet_fcn", "teacher_weights": str(path), "teacher_width": 8}
+
+
 # Pairs ---------------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +122,18 @@ def test_features_of_pixels_are_those_of_the_upsampled_map(model_of, batch, alig
     got = model.pixel_features(frames, model.small_map(frames), frames.at)
     assert len(got) > 5000
     assert_close(got, built.permute(0, 2, 3, 1).flatten(0, 2)[frames.at])
+    assert got.std(0).min() > 1e-3
+
+
+def test_an_fcn_upsamples_its_features_before_the_plain_projection(model_of, batch, fcn):
+    model = model_of(**fcn)
+    frames = lifted(batch)
+    upsampled = torch.nn.functional.interpolate(model.teacher(frames.color)[0], (48, 64), mode="bilinear")
+    built = model.pixel_head(upsampled).permute(0, 2, 3, 1).flatten(0, 2)
+    assert isinstance(model.pixel_head, PlainProjection)
+    assert model.small_map(frames).shape == (4, 16, 6, 8)
+    got = model.pixel_features(frames, model.small_map(frames), frames.at)
+    assert_close(got, built[frames.at])
     assert got.std(0).min() > 1e-3
 
 
@@ -285,11 +310,36 @@ def test_a_loss_that_is_not_finite_ends_the_run(model_of, batch):
 def test_a_random_teacher_must_be_asked_for_and_is_warned_of(capsys):
     PPKT("sr_unet18", 18, "random")
     assert "the teacher, a ResNet-18, has random weights: it has nothing to teach" in capsys.readouterr().err
+    PPKT("sr_unet18", 18, "random", teacher_net="resnet_fcn")
+    assert "the teacher, a ResNet-FCN-18, has random weights: it has nothing to teach" in capsys.readouterr().err
 
 
 def test_a_teacher_has_the_weights_of_its_file(teacher, model):
     weights = torch.load(teacher, weights_only=True)
     assert torch.equal(model.teacher.net.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
+
+
+def test_teacher_and_student_may_be_narrow(model_of, batch, tmp_path, monkeypatch):
+    monkeypatch.setitem(ppkt.NETS, "sr_unet18", sr_unet18)
+    torch.save(ResNet(18, width=16).state_dict(), tmp_path / "narrow.pth")
+    model = model_of(teacher_weights=str(tmp_path / "narrow.pth"), teacher_width=16, width=0.125)
+    assert model.net.conv0p1s1.out_channels == 4
+    assert model.pixel_head.conv.in_channels == 128
+    assert math.isfinite(model.training_step(batch, 0).item())
+    with pytest.raises(ValueError, match=r"conv1.weight must have shape \(64, 3, 7, 7\), got \(16, 3, 7, 7\)"):
+        model_of(teacher_weights=str(tmp_path / "narrow.pth"))
+
+
+def test_an_fcn_of_another_kind_is_named(model_of, fcn, teacher):
+    for keywords, message in [
+        ({"teacher_net": "unet"}, "teacher_net must be 'resnet' or 'resnet_fcn', got 'unet'"),
+        ({"teacher": 50}, "fcn18.pth must hold a ResNet-FCN of depth 50, got one of 18"),
+        ({"teacher_width": 64}, "fcn18.pth must hold a ResNet-FCN of width 64, got one of width 8"),
+        ({"teacher_weights": teacher}, "resnet18.pth must hold a ResNet-FCN, got other weights"),
+        ({"teacher_weights": "IMAGENET1K_V1"}, "teacher_weights must be a file of a ResNet-FCN, got 'IMAGENET1K_V1'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model_of(**{**fcn, **keywords})
 
 
 def test_a_teacher_that_cannot_be_downloaded_is_named(monkeypatch):
@@ -410,6 +460,8 @@ def test_retrieval_by_hand():
     assert retrieved(torch.ones(4, 2), torch.ones(4, 2)).tolist() == [0.25] * 4  # all alike is no better than chance
     assert retrieved(torch.full((2, 2), math.nan), torch.ones(2, 2)).tolist() == [0, 0]
     assert retrieved(torch.ones(0, 2), torch.ones(0, 2)).tolist() == []
+    with torch.autocast("cpu", torch.bfloat16):
+        assert retrieved(torch.tensor([[1.0], [1.0001]]), torch.tensor([[1.0], [1.0001]])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

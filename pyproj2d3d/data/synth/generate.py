@@ -88,7 +88,7 @@ def generate(
         raise
 
 
-def rooms_at(folder: str | os.PathLike[str], *, scenes: int, options: RoomOptions) -> Path:
+def rooms_at(folder: str | os.PathLike[str], *, scenes: int, options: RoomOptions, seed: int = 0) -> Path:
     """The folder, with rooms in ScanNet's layout: those that are there, or new ones as of :func:`generate`.
 
     Processes may ask for the same folder at the same time: one writes it, or the rooms of one remain.
@@ -97,7 +97,7 @@ def rooms_at(folder: str | os.PathLike[str], *, scenes: int, options: RoomOption
     if not folder.exists():
         print(f"{folder}: writing {scenes} synthetic rooms", file=sys.stderr)
         with suppress(FileExistsError):  # another process was first
-            generate(folder, scenes=scenes, options=options)
+            generate(folder, scenes=scenes, seed=seed, options=options)
     return folder
 
 
