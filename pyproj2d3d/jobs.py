@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, processes: int) -> dict[str, Scores
     """The scores of all jobs, by name, and in each the seconds it took.
 
     A job that has ended leaves ``jobs/<name>.json``, so that a study that was stopped goes on where it was; with other
-    arguments, or where a job that it needs was done anew, it is done again.
+    arguments, on another device, or where a job that it needs was done anew, it is done again.
     """
     folder = out / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, processes: int) -> dict[str, Scores
     results = {job.name: kept for job in jobs if (kept := _kept(folder, job, marks[job.name])) is not None}
     left = [job for job in jobs if job.name not in results]
     bar = tqdm(total=len(jobs), initial=len(results), desc="jobs", disable=None)
+    others = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")  # a fork of a process in which torch has had threads may hang
     with bar, ProcessPoolExecutor(processes, mp_context=spawn, initializer=_quiet, initargs=(processes,)) as pool:
         running: dict[Future[Scores], Job] = {}
@@ -69,20 +72,22 @@ def run_jobs(jobs: Sequence[Job], out: Path, processes: int) -> dict[str, Scores
                     bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             raise
     return results
 
 
 def _marks(jobs: Sequence[Job]) -> dict[str, str]:
-    """What each job is, and all that it builds on."""
+    """What each job is, all that it builds on, and who does it where."""
     marks: dict[str, str] = {}
+    who = f"{version('pyproj2d3d')} {device_name()}"
     for job in jobs:
         for name in job.needs:
             if name not in marks:
                 raise ValueError(f"job {job.name} needs {name}, which is not among the jobs before it")
-        said = f"{job.does.__module__}.{job.does.__qualname__} {job.arguments!r} {[marks[name] for name in job.needs]}"
+        does, needed = f"{job.does.__module__}.{job.does.__qualname__}", [marks[name] for name in job.needs]
+        said = f"{who} {does} {job.arguments!r} {needed}"
         marks[job.name] = hashlib.sha256(said.encode()).hexdigest()[:16]
     return marks
 
@@ -107,6 +112,9 @@ def _keep(folder: Path, job: Job, mark: str, scores: Scores) -> None:
 def _timed(job: Job, out: Path) -> Scores:
     begun = time.perf_counter()
     scores = job.does(out, **job.arguments)
+    for name, score in scores.items():
+        if not math.isfinite(score):
+            raise ValueError(f"{name} must be finite, got {score}")
     return {**scores, "seconds": time.perf_counter() - begun}
 
 

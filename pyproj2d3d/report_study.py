@@ -23,12 +23,14 @@ class Claim:
         source: where the paper has it, and its numbers.
         differences: of each seed, what is claimed to be positive, or zero.
         equal: it is zero that is claimed.
+        learned: whether the scores are such that they can be compared.
     """
 
     text: str
     source: str
     differences: Values
     equal: bool = False
+    learned: bool = True
 
     @property
     def half_width(self) -> float:
@@ -42,6 +44,8 @@ class Claim:
     def verdict(self) -> str:
         """That no difference is seen does not show that there is none: the interval says how large it may be."""
         middle, half = mean(self.differences), self.half_width
+        if not self.learned:
+            return "nothing learned"
         if self.equal:
             return "no difference seen" if abs(middle) <= half else "does not hold"
         if abs(middle) <= half:

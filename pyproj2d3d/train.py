@@ -6,11 +6,13 @@ import argparse
 import inspect
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -53,7 +55,8 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             have it.
 
     Raises:
-        SystemExit: of status 2 for bad input, with a line on stderr; of 143 for a run that was terminated.
+        SystemExit: of status 2 for bad input, with a line on stderr; of 1, with a line, for a run that cannot go on, as
+            where its loss is not finite; of 143 for one that was terminated.
     """
     file, *classes = PAPERS[paper]
     module = import_module(f"{__package__}.papers.{file}")
@@ -72,17 +75,24 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             settings=known.settings,
             checkpoint=known.ckpt_path,
             args=[stage, *arguments],
-            parser_kwargs={"prog": "pyproj2d3d"},
+            parser_kwargs={"prog": "pyproj2d3d", stage: {"usage": f"pyproj2d3d {stage} {paper} [options]"}},
             seed_everything_default=0,
             trainer_defaults={
                 "log_every_n_steps": 1,
-                "callbacks": [*best_and_last(model.MONITOR), OwnBuffers(), Curves()],
+                "callbacks": [*best_and_last(model.MONITOR), OwnBuffers(), SameDraws(), Curves()],
             },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
     except SIGTERMException:
         raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
+    except ValueError as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raised_in = Path(at.filename)
+        if not raised_in.is_relative_to(Path(__file__).parent):
+            raise
+        print(f"pyproj2d3d: {error} ({raised_in.name}, line {at.lineno})", file=sys.stderr)  # our own say what is wrong
+        raise SystemExit(1) from error
 
 
 def settings_of(paper: str) -> dict[str, Path]:
@@ -98,7 +108,8 @@ def best_and_last(monitor: str) -> list[Callback]:
     best = f"best-{{epoch}}-{name}={{{monitor}:.3f}}"
     return [
         ModelCheckpoint(filename=best, auto_insert_metric_name=False, monitor=monitor, mode="max"),
-        ModelCheckpoint(filename="last", enable_version_counter=False),  # Lightning's save_last is not always the last
+        # Lightning's save_last is not always the last. Without the second there is none of an epoch without validation.
+        ModelCheckpoint(filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
     ]
 
 
@@ -135,9 +146,10 @@ class PaperCLI(LightningCLI):
                 raise ValueError(f"settings of {paper} must be one of {', '.join(yamls)}, got {settings!r}")
         self.defaults = _flat(yaml.safe_load(yamls[settings].read_text()))
         self.kept: dict[str, Any] = {}  # what the checkpoint says of its model and data
+        self.shapes: dict[str, list[int]] = {}  # of its weights
         if checkpoint is not None:
             with _said_in_a_line():
-                self.kept = kept_in(checkpoint)
+                self.kept, self.shapes = kept_in(checkpoint)
         super().__init__(*arguments, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -177,12 +189,25 @@ class PaperCLI(LightningCLI):
                     f"{self.checkpoint}: has {len(theirs)} classes and the data {len(ours)}, which are not the same: "
                     "with --init it is the beginning of another network"
                 )
+            if self.checkpoint is not None:
+                self._check_weights()
+            elif self.subcommand != "fit" and self._get(self.config_init, "ckpt_path") is None:
+                raise ValueError(f"{self.subcommand} must have --ckpt_path, the checkpoint to score, got none")
             validates = self.subcommand == "fit" and self.trainer.limit_val_batches != 0
             for stage in [str(self.subcommand)] + ["validate"] * validates:
                 if not len(self.datamodule.dataset(stage)):
                     hint = "; --trainer.limit_val_batches 0 trains without" if validates else ""
                     raise ValueError(f"{self.datamodule.root}: has no scene to {stage}{hint}")
             Path(self.trainer.default_root_dir).mkdir(parents=True, exist_ok=True)
+
+    def _check_weights(self) -> None:
+        ours = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
+        for name in [*self.shapes, *ours]:
+            if self.shapes.get(name) != ours.get(name):
+                raise ValueError(
+                    f"{self.checkpoint}: {name} must have shape {ours.get(name)}, got {self.shapes.get(name)}: "
+                    "with --init it is the beginning of another network"
+                )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         chosen = self._get(self.config_init, "trainer")
@@ -193,8 +218,9 @@ class PaperCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
 
-def kept_in(checkpoint: Path) -> dict[str, Any]:
-    """The arguments of the model and the data that a checkpoint was made with, as ``model.lr`` and ``data.root``.
+def kept_in(checkpoint: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """The arguments of the model and the data that a checkpoint was made with, as ``model.lr`` and ``data.root``; and
+    the shapes of its weights by name.
 
     Raises:
         OSError, ValueError: there is none, or it is not one of Lightning's.
@@ -202,11 +228,15 @@ def kept_in(checkpoint: Path) -> dict[str, Any]:
     try:
         kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
         parts = {"model": kept["hyper_parameters"], "data": kept.get("datamodule_hyper_parameters", {})}
+        shapes = {name: list(weight.shape) for name, weight in kept["state_dict"].items()}
     except OSError:
         raise
     except Exception as error:  # whatever torch finds in a file that is something else
-        raise ValueError(f"{checkpoint}: must be a checkpoint of a run, got {type(error).__name__}: {error}") from None
-    return {f"{of}.{k}": v for of, part in parts.items() for k, v in part.items() if not k.startswith("_")}
+        # To an UnpicklingError torch adds the advice to run whatever code is in there.
+        got = "another file" if isinstance(error, UnpicklingError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{checkpoint}: must be a checkpoint of a run, got {got}") from None
+    arguments = {f"{of}.{k}": v for of, part in parts.items() for k, v in part.items() if not k.startswith("_")}
+    return arguments, shapes
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:
@@ -230,6 +260,18 @@ class OwnBuffers(Callback):
     def on_validation_start(self, trainer: Trainer, _: LightningModule) -> None:
         if isinstance(trainer.strategy.model, DistributedDataParallel):
             trainer.strategy.model.broadcast_buffers = False
+
+
+class SameDraws(Callback):
+    """What torch draws in an epoch, as for dropout, is the same in a run that goes on: it depends on the seed, the
+    epoch and the process."""
+
+    def on_fit_start(self, trainer: Trainer, _: LightningModule) -> None:
+        self.seed = torch.initial_seed()
+
+    def on_train_batch_start(self, trainer: Trainer, _: LightningModule, batch: Any, i: int) -> None:
+        if i == 0:  # not before: where an iterator is made it draws, too
+            torch.manual_seed((self.seed + trainer.current_epoch * trainer.world_size + trainer.global_rank) % 2**63)
 
 
 class Curves(Callback):

@@ -27,10 +27,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -49,8 +47,8 @@ from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
 from ..nn.distributed import cat_over_processes, processes, sum_over_processes
 from ..nn.heads import PlainProjection, UpsampledProjection
-from ..nn.resnet import TORCHVISION, Frozen, ResNet, load_resnet
-from ..nn.resnet_fcn import ResNetFCN, load_resnet_fcn
+from ..nn.resnet import Frozen
+from ..nn.resnet_fcn import ResNetFCN
 from ..nn.sr_unet import NETS
 from ..nn.voxel_input import voxel_tensor
 from ..nn.weights import load_weights
@@ -58,9 +56,8 @@ from ..ops._check import check_choice, check_int
 from ..ops.back_project import back_project
 from ..report_embedding import draw_embedding
 from ..results import Voxels
+from .ppkt_teachers import trained_fcn, trained_resnet
 
-RANDOM = "random"  # weights of a teacher that has learned nothing
-UNTRAINED = "WARNING: the teacher, a {}, has random weights: it has nothing to teach"
 PICTURE = 320  # pixels of the longer side of a picture, at most
 
 
@@ -349,34 +346,6 @@ def lifted(batch: Batch) -> Frames:
     at = torch.repeat_interleave(first, cloud.ptr.diff(), output_size=len(cloud)) + cloud.pixel
     colors = batch.color.flatten(0, 2).index_select(0, at) / 127.5 - 1
     return Frames(names, batch.color, batch.depth, batch.camera, cloud.points, colors, at, cloud.ptr)
-
-
-def trained_resnet(depth: int, weights: str, prefix: str, width: int, classes: int | None = None) -> ResNet:
-    """The teacher; with "random" weights it says so on stderr."""
-    net = ResNet(depth, width=width, num_classes=classes)
-    if weights == RANDOM:
-        print(UNTRAINED.format(f"ResNet-{depth}"), file=sys.stderr)
-        return net
-    try:
-        return load_resnet(net, weights, prefix=prefix)
-    except URLError as error:
-        raise OSError(
-            f"teacher_weights {weights} cannot be downloaded ({error.reason}): give a file of a ResNet-{depth}, "
-            f'or "{RANDOM}" for a teacher that has learned nothing'
-        ) from error
-
-
-def trained_fcn(depth: int, weights: str, prefix: str, width: int) -> ResNetFCN:
-    """The teacher that segments; with "random" weights, and ADE20K's 150 classes, it says so on stderr."""
-    if weights == RANDOM:
-        print(UNTRAINED.format(f"ResNet-FCN-{depth}"), file=sys.stderr)
-        return ResNetFCN(depth, width=width)
-    if weights in TORCHVISION:
-        raise ValueError(f"teacher_weights must be a file of a ResNet-FCN, got {weights!r}, a ResNet's")
-    net = load_resnet_fcn(weights, prefix=prefix, width=width)
-    if net.backbone.depth != depth:
-        raise ValueError(f"{weights} must hold a ResNet-FCN of depth {depth}, got one of {net.backbone.depth}")
-    return net
 
 
 def as_in_fine_tuning(distort: bool) -> Compose:

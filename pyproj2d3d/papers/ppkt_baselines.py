@@ -42,7 +42,8 @@ from ..ops.back_project import back_project
 from ..ops.scatter import scatter
 from ..ops.three_nn import three_nn
 from ..results import Voxels
-from .ppkt import RANDOM, Frames, PPKTData, Student, as_in_fine_tuning, lifted, retrieved, trained_fcn, trained_resnet
+from .ppkt import Frames, PPKTData, Student, as_in_fine_tuning, lifted, retrieved
+from .ppkt_teachers import RANDOM, trained_fcn, trained_resnet
 
 __all__ = ["PPKD", "GlobalDistillation", "PPKTData", "PointContrast", "PointContrastData"]
 

@@ -217,6 +217,7 @@ class VoteNetDetector(LightningModule):
         self.val_scores = DetectionMetric(len(classes))
         if init is not None:
             load_weights(self.net, init, prefix="net.", skip="final.")
+        self.rng_state = torch.get_rng_state()  # in setup that of one process is not that of several
         if mean_sizes is not None and n_headings is not None:
             self._build(mean_sizes, n_headings)
 
@@ -226,7 +227,9 @@ class VoteNetDetector(LightningModule):
             raise ValueError(f"mean_sizes must be of {len(self.classes)} classes, got {len(sizes)}")
         self.hparams.update(mean_sizes=sizes, n_headings=n_headings)
         self.coder = BoxCoder(torch.tensor(sizes), n_headings)
-        self.head = VoteNet(nn.Identity(), CHANNELS, self.coder.n_numbers, **self.seeds)  # type: ignore[arg-type]
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.rng_state)
+            self.head = VoteNet(nn.Identity(), CHANNELS, self.coder.n_numbers, **self.seeds)  # type: ignore[arg-type]
 
     def setup(self, stage: str) -> None:
         sizes, n_headings = self.hparams["mean_sizes"], self.hparams["n_headings"]
