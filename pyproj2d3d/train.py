@@ -263,8 +263,13 @@ class OwnBuffers(Callback):
 
 
 class SameDraws(Callback):
-    """What torch draws in an epoch, as for dropout, is the same in a run that goes on: it depends on the seed, the
-    epoch and the process."""
+    """What is drawn in an epoch is the same in a run that goes on, by samplers and by torch itself, as for dropout."""
+
+    def on_load_checkpoint(self, trainer: Trainer, _: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Lightning tells a sampler the epoch as well, but after workers have begun to read what is in the first."""
+        if trainer.state.fn == "fit":
+            epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            trainer.datamodule.train_dataloader().sampler.set_epoch(epoch)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, _: LightningModule) -> None:
         self.seed = torch.initial_seed()

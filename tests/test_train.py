@@ -1,10 +1,14 @@
 """Does ``pyproj2d3d fit`` do what the README says: train, go on, score, alone or in two processes, and name errors?"""
 
 import csv
+import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -12,13 +16,15 @@ import torch
 pytest.importorskip("lightning", reason="the extra train is not installed")
 
 import yaml
+from labelled_clouds import Clouds
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from pyproj2d3d.cli import main
 from pyproj2d3d.data import RoomOptions
+from pyproj2d3d.data.datamodule import SceneDataModule
 from pyproj2d3d.data.synth.generate import generate
-from pyproj2d3d.train import WholeFiles, best_and_last
+from pyproj2d3d.train import PAPERS, SameDraws, WholeFiles, best_and_last, settings_of
 
 pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
@@ -97,7 +103,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(one, rooms, tmp_path):
         assert losses(tmp_path / "version_0", score) == pytest.approx(losses(one, score), rel=0.05, abs=1e-3)
 
 
-def settings_of(folder):
+def settings_in(folder):
     config = yaml.safe_load((folder / "version_0" / "config.yaml").read_text())
     return config["model"], config["data"]
 
@@ -105,7 +111,7 @@ def settings_of(folder):
 def test_a_checkpoint_is_scored_with_its_own_settings_and_on_its_own_data(one, rooms, tmp_path, capsys):
     last = str(one / "checkpoints" / "last.ckpt")
     assert main(["validate", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6]]) == 0
-    model, data = settings_of(tmp_path)
+    model, data = settings_in(tmp_path)
     assert (model["voxel_size"], model["lr"], data["root"], data["distort"]) == (0.4, 0.01, str(rooms), False)
     assert "val/miou" in capsys.readouterr().out
     assert (tmp_path / "version_0" / "classes.md").read_text() == (one / "classes.md").read_text()
@@ -116,7 +122,7 @@ def test_a_run_goes_on_with_its_own_settings_but_for_those_that_are_said(one, tm
     command = ["fit", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6], "--model.power", "0.5"]
     assert main([*command, "--trainer.max_epochs", "3"]) == 0
     assert len(losses(tmp_path / "version_0")) == 1  # the third epoch
-    model, data = settings_of(tmp_path)
+    model, data = settings_in(tmp_path)
     assert (model["voxel_size"], model["power"], data["batch_size"]) == (0.4, 0.5, 4)
 
 
@@ -133,6 +139,10 @@ def test_a_checkpoint_of_other_classes_or_none_is_named(one, tmp_path, capsys):
     for change, message in (
         ({"classes": ["a", "b"]}, "has 2 classes and the data 20, which are not the same: with --init it is"),
         ({"teacher": 18}, "must be a checkpoint of segment3d, got one with"),
+        (
+            {"width": 0.5},
+            "net.conv0p1s1.weight must have shape [16, 3, 3, 3, 3], got [32, 3, 3, 3, 3]: with --init it is",
+        ),
     ):
         torch.save({**kept, "hyper_parameters": {**kept["hyper_parameters"], **change}}, other)
         with pytest.raises(SystemExit) as exit:
@@ -174,16 +184,65 @@ class Worse(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(tmp_path):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+SILENT = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+
+@pytest.mark.parametrize(("every", "best"), [(1, "best-0-val_score=1.000.ckpt"), (2, "best-1-val_score=0.500.ckpt")])
+def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(every, best, tmp_path):
+    """Of an epoch that was not validated, too."""
     trainer = Trainer(
-        max_epochs=3, default_root_dir=tmp_path, callbacks=best_and_last("val/score"), plugins=[WholeFiles()], **quiet
-    )
+        max_epochs=3, default_root_dir=tmp_path, callbacks=best_and_last("val/score"), plugins=[WholeFiles()],
+        check_val_every_n_epoch=every, **SILENT,
+    )  # fmt: skip
     trainer.fit(Worse(), DataLoader([0.0]), DataLoader([0.0]))
     epochs = {
         path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.rglob("*.*") if path.is_file()
     }
-    assert epochs == {"best-0-val_score=1.000.ckpt": 0, "last.ckpt": 2}
+    assert epochs == {best: every - 1, "last.ckpt": 2}
+
+
+class Random(Worse):
+    """It learns what torch draws, and its loader draws a number for each pass."""
+
+    def training_step(self, batch, _):
+        return self.weight * torch.rand(())
+
+    def on_train_batch_end(self, *_):
+        self.seen = [*getattr(self, "seen", []), self.weight.item()]
+
+
+def test_what_torch_draws_is_the_same_in_a_run_that_goes_on(tmp_path):
+    def run(epochs, checkpoint=None):
+        torch.manual_seed(0)
+        data = SceneDataModule(Clouds, samples="scenes", batch_size=2, workers=0)
+        trainer = Trainer(
+            max_epochs=epochs, default_root_dir=tmp_path, callbacks=[SameDraws()], limit_val_batches=0, **SILENT
+        )
+        model = Random()
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return model.seen
+
+    whole, begun = run(3), run(1)
+    assert begun == whole[:2]
+    assert run(3, tmp_path / "1.ckpt") == whole[2:]
+    assert len(set(whole)) == 6
+
+
+def test_a_process_that_is_killed_as_it_writes_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        writing = partial(WholeFiles().save_checkpoint, {"epoch": 2, "more": torch.zeros(1000)}, path)
+        process = multiprocessing.get_context("fork").Process(target=writing)
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    WholeFiles().save_checkpoint({"epoch": 3}, path)  # what was half written is in nobody's way
+    assert torch.load(path, weights_only=True) == {"epoch": 3}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
@@ -214,7 +273,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
         (["segment3d", "--model.pictures", "-1"], "pictures must not be negative, and finite, got -1"),
         (["segment3d", "--data.train_split", "nope"], "nope"),
         (["segment3d", "--trainer.precision", "64-true"], "precision must be one of 32-true, bf16-mixed, 16-mixed"),
-        (["segment3d", "--optimizer", "Adam"], "optimizer"),
+        (["segment3d", "--optimizer", "Adam"], "^usage: pyproj2d3d fit segment3d .options.\n.*\n.*optimizer.*\n$"),
     ],
     ids=str,
 )
@@ -233,12 +292,29 @@ def test_what_cannot_be_trained_is_named(arguments, message, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_configuration_is_printed_and_nothing_done(tmp_path, monkeypatch, capsys):
+def test_a_score_without_a_checkpoint_is_refused(rooms, tmp_path, capsys):
+    for stage in ("validate", "test"):
+        with pytest.raises(SystemExit) as exit:
+            main([stage, "segment3d", "--out", str(tmp_path / "out"), "--data.root", str(rooms), *QUIET])
+        assert exit.value.code == 2
+        assert f"{stage} must have --ckpt_path, the checkpoint to score, got none" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_configuration_is_printed_and_nothing_done(paper, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as exit:
-        main(["fit", "segment3d", "--print_config"])
-    assert exit.value.code == 0
-    printed = capsys.readouterr().out
-    assert "net: sr_unet18" in printed  # the yaml's
-    assert "lr: 0.1" in printed  # the class's
+
+    def printed(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            main(["fit", paper, *arguments, "--print_config"])
+        assert exit.value.code == 0
+        return yaml.safe_load(capsys.readouterr().out)
+
+    for name, file in settings_of(paper).items():
+        config = printed("--settings", name)
+        for group, values in yaml.safe_load(file.read_text()).items():
+            for key, value in values.items():
+                assert config[group][key] == value, (name, group, key)
+    assert config["model"]["lr"] > 0  # where the yaml has none, the class has
     assert not list(tmp_path.iterdir())

@@ -226,6 +226,12 @@ class Batch:
         return len(self.scenes)
 
     @property
+    def frame_names(self) -> list[str]:
+        """V names, of which no two are equal: those of the scene and the frame."""
+        scene = torch.repeat_interleave(self.view_ptr.diff()).tolist()
+        return [f"{self.scenes[b]}/{frame}" for b, frame in zip(scene, self.frames, strict=True)]
+
+    @property
     def sample_of_point(self) -> Tensor:
         """(N,) int64, which of the B samples each point is of: ``batch`` of :func:`voxelize`."""
         return torch.repeat_interleave(self.ptr.diff())

@@ -7,6 +7,7 @@ workers. Equal seeds give equal samples.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ class Compose:
         for transform in self.transforms:
             sample = transform(sample, rng)
         return sample
+
+
+def generator_of(*key: object) -> torch.Generator:
+    """Random numbers that depend on the key alone, such as a seed, an epoch and a name: in every process the same."""
+    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def uniform(low: float, high: float, rng: torch.Generator | None) -> float:

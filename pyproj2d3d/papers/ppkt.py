@@ -19,13 +19,14 @@ What the paper leaves open, and what is done here:
   is the features that are upsampled, before the convolution, which is the same: the small map is read here, too.
 * Random resize: the longer side to 0.8 to 1.25 times that of ``size``, cropped or padded to it. Points are turned by up
   to pi / 64, pi / 64 and pi about x, y and z, scaled by 0.9 to 1.1 and distorted, as in PointContrast's fine-tuning.
+* Which scans: the training split, of which validation frames are no part; the paper has all 1,513 of ScanNet's, as
+  ``--data.train_split null`` does. A folder of posed frames has no splits: validation is of the frames trained on then.
 * Momentum 0.9. The rate falls exponentially to 0.09 of itself over the run: PointContrast's 0.99 every 250 steps, after
   60,000. These, at 24 frames each, are ``--trainer.max_steps``. Batch norms have PointContrast's momentum, 0.05.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -41,7 +42,7 @@ from ..data.datamodule import SceneDataModule
 from ..data.points import Points
 from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose, check_positive, check_range
+from ..data.transforms import Compose, check_positive, check_range, generator_of
 from ..data.transforms2d import Flip, RandomCrop, RandomResize
 from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
@@ -124,8 +125,7 @@ class Student(LightningModule):
 
     def draws(self, frames: Frames, epoch: int) -> list[Generator]:
         """Where the random numbers of each frame come from: the same ones for any number of processes."""
-        keys = (hashlib.sha256(f"{self.seed} {epoch} {name}".encode()).digest() for name in frames.names)
-        return [Generator().manual_seed(int.from_bytes(key[:7], "big")) for key in keys]
+        return [generator_of(self.seed, epoch, name) for name in frames.names]
 
     def varied(self, frames: Frames, draws: list[Generator]) -> Tensor:
         """The points, moved; those of each frame together, and row i remains row i."""
@@ -171,8 +171,9 @@ class Student(LightningModule):
         right, by_chance, asked = sum_over_processes(self.tally)
         if asked == 0:
             raise ValueError(f"validation frames must {self.WANTED.format('these')}")
-        self.log(self.MONITOR, right / asked, prog_bar=True, sync_dist=True)
-        self.log("val/chance", by_chance / asked, sync_dist=True)
+        of = "test" if self.trainer.testing else "val"
+        self.log(f"{of}/{self.MONITOR.removeprefix('val/')}", right / asked, prog_bar=True, sync_dist=True)
+        self.log(f"{of}/chance", by_chance / asked, sync_dist=True)
 
     def on_test_start(self) -> None:
         self.on_validation_start()
@@ -338,14 +339,12 @@ def lifted(batch: Batch) -> Frames:
     """pi(x, d) of equation 1."""
     if batch.color is None or batch.depth is None or batch.camera is None:
         raise ValueError(f"scenes {', '.join(batch.scenes)}: must have frames, theirs have none")
-    scene = torch.repeat_interleave(batch.view_ptr.diff()).tolist()
-    names = [f"{batch.scenes[b]}/{frame}" for b, frame in zip(scene, batch.frames, strict=True)]
     cloud = back_project(batch.depth, batch.camera)
     assert cloud.ptr is not None
     first = batch.depth[0].numel() * torch.arange(len(batch.depth), dtype=torch.int32, device=cloud.ptr.device)
     at = torch.repeat_interleave(first, cloud.ptr.diff(), output_size=len(cloud)) + cloud.pixel
     colors = batch.color.flatten(0, 2).index_select(0, at) / 127.5 - 1
-    return Frames(names, batch.color, batch.depth, batch.camera, cloud.points, colors, at, cloud.ptr)
+    return Frames(batch.frame_names, batch.color, batch.depth, batch.camera, cloud.points, colors, at, cloud.ptr)
 
 
 def as_in_fine_tuning(distort: bool) -> Compose:

@@ -127,15 +127,15 @@ class GlobalDistillation(Student):
         """What student and teacher say of each frame that has depth, a row each, and which these are."""
         x, _ = voxel_tensor(points, frames.colors, self.voxel_size, frames.ptr)
         encoded = self.net.encode(x)[-1]
-        in_frame = F.one_hot(encoded.indices[:, 0].long(), len(frames.names)).T.float()  # (V, voxels)
+        in_frame = F.one_hot(encoded.indices[:, 0].long(), len(frames.names)).T.double()  # (V, voxels); autocast leaves it
         view = in_frame.sum(1).nonzero()[:, 0]
-        pooled = (in_frame @ encoded.features.float())[view] / in_frame.sum(1)[view, None]
+        pooled = (in_frame @ encoded.features.double())[view] / in_frame.sum(1)[view, None]
         last = self.teacher(frames.color)[-1]
         said = last.mean((2, 3))
         if self.loss == "kd":
             assert isinstance(self.teacher.net, ResNet)
             said = self.teacher.net.classify(last)
-        return self.head(pooled).float(), said.float()[view], view
+        return self.head(pooled.float()).float(), said.float()[view], view
 
     def contrasted(self, student: Tensor, teacher: Tensor, key: Tensor) -> Tensor:
         """InfoNCE between this batch of frames and these and the remembered ones, which then become these, too.

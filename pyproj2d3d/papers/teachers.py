@@ -5,7 +5,7 @@ ImageNet, one trained on it without labels by MoCo v2 (He et al., 2020, arXiv:19
 arXiv:2003.04297), and a ResNet-FCN trained on ADE20K. Pictures with an object in their middle, cut out of the frames
 around what they see of it, stand in for ImageNet's; so "without labels" is without classes: where objects are is known,
 as it was to whoever took ImageNet's photographs. What is learned here is honest about a student only where the frames
-are not the student's: :mod:`pyproj2d3d.reproduce` has rooms of their own for it.
+are not the student's: :mod:`pyproj2d3d.studies.ppkt` has rooms of their own for it.
 
 Of what ``fit teacher_classifier`` leaves, ``fit ppkt --model.teacher_weights CHECKPOINT --model.teacher_prefix net.``
 takes the network, and with ``--model.teacher_net resnet_fcn`` of what ``fit teacher_segmentation`` leaves. A checkpoint
@@ -37,7 +37,7 @@ from ..nn.resnet import ResNet
 from ..nn.resnet_fcn import ResNetFCN
 from ..ops._check import check_int
 from .teachers_base import Depth, ObjectTeacher, Teacher, at_least_float32, at_least_two, begun
-from .teachers_base_crops import Objects, Variation, names_of
+from .teachers_base_crops import Objects, Variation
 
 NEIGHBOURS, VOTE = 20, 0.07  # of val/knn: how many vote, each with the weight exp(similarity / VOTE)
 ROWS = 1024  # of similarities at a time
@@ -131,7 +131,7 @@ class ClassifierTeacher(ObjectTeacher):
 
     def labelled(self, batch: Batch, epoch: int) -> tuple[Objects, Tensor]:
         if batch.semantic is None:
-            raise ValueError(f"frames {', '.join(names_of(batch))}: must have classes, theirs have none")
+            raise ValueError(f"frames {', '.join(batch.frame_names)}: must have classes, theirs have none")
         return self.objects(batch, epoch, 1, labelled=True)
 
     def on_train_epoch_end(self) -> None:
@@ -164,7 +164,7 @@ class ClassifierTeacher(ObjectTeacher):
 
 
 class MoCoTeacher(ObjectTeacher):
-    """Two pictures of one object are alike, and unlike those of all others: MoCo v2.
+    """Two pictures of one view of an object are alike, and unlike all others, other views of it among them: MoCo v2.
 
     Args:
         depth, width: of the :class:`ResNet`.
@@ -228,7 +228,8 @@ class MoCoTeacher(ObjectTeacher):
             counts = cat_over_processes(torch.tensor([len(key)], device=key.device))
         own = torch.arange(len(key), device=key.device) + counts[: self.global_rank].sum()
         candidates = torch.cat((keys, self.queue[: int(self.queued)]))
-        total = F.cross_entropy(query @ candidates.T / self.temperature, own, reduction="sum")
+        with torch.autocast(query.device.type, enabled=False):  # which would multiply in half precision
+            total = F.cross_entropy(query @ candidates.T / self.temperature, own, reduction="sum")
         self.enqueue(keys)
         return self.mean_loss(total, len(query), batch, f"objects of {self.min_pixels} pixels")
 
@@ -305,7 +306,7 @@ class SegmentationTeacher(Teacher):
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(V, K, H, W), and the classes, (V, H, W)."""
         if batch.color is None or batch.semantic is None:
-            raise ValueError(f"frames {', '.join(names_of(batch))}: must have classes, theirs have none")
+            raise ValueError(f"frames {', '.join(batch.frame_names)}: must have classes, theirs have none")
         small = at_least_float32(self.net(batch.color)[1])
         size = list(batch.semantic.shape[1:])
         return F.interpolate(small, size, mode="bilinear", align_corners=False), batch.semantic

@@ -13,14 +13,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from ..data.samples import Batch
-from ..data.transforms import check_amount, check_positive, check_range, check_share
+from ..data.transforms import check_amount, check_positive, check_range, check_share, generator_of
 from ..metrics.segmentation import SegmentationScores
 from ..nn.distributed import joint_mean, sum_over_processes
 from ..nn.resnet import ResNet, load_resnet
 from ..nn.weights import read_weights
 from ..ops._check import check_int
 from ..report_training import class_table
-from .teachers_base_crops import Objects, Variation, choose, draws_of, names_of, pictures_of, visible_objects
+from .teachers_base_crops import Objects, Variation, choose, pictures_of, visible_objects
 
 INSIDE = ("net.backbone.", "backbone.", "net.")  # where checkpoints have a ResNet's names
 
@@ -42,7 +42,7 @@ class Teacher(LightningModule):
         """Of all processes, given the sum and the number of this one's."""
         count = torch.as_tensor(count, device=total.device)
         if int(sum_over_processes(count.detach().clone())) == 0:  # in all: all stop
-            raise ValueError(f"frames {', '.join(names_of(batch))}: must have {wanted}, none of theirs has any")
+            raise ValueError(f"frames {', '.join(batch.frame_names)}: must have {wanted}, none of theirs has any")
         loss = joint_mean(total, count)
         if not bool(sum_over_processes(loss.detach()).isfinite()):  # in any: all stop, or none
             raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
@@ -101,7 +101,7 @@ class ObjectTeacher(Teacher):
         found = visible_objects(batch, min_pixels=self.min_pixels, min_share=self.min_share, margin=self.margin)
         if labelled:
             found = found.some((found.label >= 0).nonzero()[:, 0])
-        return choose(found, self.crops, pictures, draws_of(names_of(batch), self.seed, epoch))
+        return choose(found, self.crops, pictures, [generator_of(self.seed, epoch, name) for name in batch.frame_names])
 
     def pictures(self, batch: Batch, some: Objects, numbers: Tensor | None = None) -> Tensor:
         """(n, 3, crop, crop), varied where there are numbers for it."""

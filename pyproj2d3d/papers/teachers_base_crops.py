@@ -5,7 +5,6 @@ Everything is computed on the device of the frames, for all objects of a batch a
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import NamedTuple
 
@@ -59,7 +58,7 @@ def visible_objects(batch: Batch, *, min_pixels: int, min_share: float, margin: 
         ValueError: frames without instances.
     """
     if batch.color is None or batch.instance is None:
-        raise ValueError(f"frames {', '.join(names_of(batch))}: must have instances, theirs have none")
+        raise ValueError(f"frames {', '.join(batch.frame_names)}: must have instances, theirs have none")
     instance, device = batch.instance, batch.instance.device
     height, width = instance.shape[1:]
     at = (instance.flatten() >= 0).nonzero()[:, 0]
@@ -95,18 +94,6 @@ def _labels(batch: Batch, at: Tensor, which: Tensor, n: int) -> Tensor:
         return torch.full((n,), -1, device=at.device)
     counts = torch.bincount((which * classes + label)[label >= 0], minlength=n * classes).view(n, classes)
     return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)
-
-
-def names_of(batch: Batch) -> list[str]:
-    """Of each view: scene and frame."""
-    scene = torch.repeat_interleave(batch.view_ptr.diff()).tolist()
-    return [f"{batch.scenes[b]}/{frame}" for b, frame in zip(scene, batch.frames, strict=True)]
-
-
-def draws_of(names: list[str], seed: int, epoch: int) -> list[Generator]:
-    """Where the random numbers of each frame come from: the same ones for any number of processes."""
-    keys = (hashlib.sha256(f"{seed} {epoch} {name}".encode()).digest() for name in names)
-    return [Generator().manual_seed(int.from_bytes(key[:7], "big")) for key in keys]
 
 
 def choose(objects: Objects, most: int, pictures: int, draws: list[Generator]) -> tuple[Objects, Tensor]:

@@ -23,7 +23,6 @@ How the rate falls decides more than pretraining: by steps VoteNet reaches 58.6 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ from torch.utils.data import DataLoader, Subset
 from ..data.datamodule import SceneDataModule
 from ..data.samples import Batch, FrameSamples, PointTransform, SceneSamples, collate
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose, check_amount, check_positive, check_share
+from ..data.transforms import Compose, check_amount, check_positive, check_share, generator_of
 from ..data.transforms3d import FlipAxis, Relabel, Rotate, Scale
 from ..losses.votenet import Mean, VoteNetLosses, votenet_loss
 from ..losses.votenet_boxes import BoxCoder, detections, mean_sizes
@@ -268,8 +267,7 @@ class VoteNetDetector(LightningModule):
         for scene, (begin, end) in zip(batch.scenes, pairwise(batch.ptr.tolist()), strict=True):
             row = torch.arange(begin, end)
             if len(row) > self.points:
-                key = hashlib.sha256(f"{self.seed} {when} {scene}".encode()).digest()
-                rng = Generator().manual_seed(int.from_bytes(key[:7], "big"))
+                rng = generator_of(self.seed, when, scene)
                 row = row[torch.randperm(len(row), generator=rng)[: self.points]].sort().values
             rows.append(row)
         counts = torch.tensor([0, *map(len, rows)])

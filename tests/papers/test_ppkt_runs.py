@@ -1,4 +1,4 @@
-"""Is a run of PPKT one to trust? It goes on as if it had not been stopped, is the same in two processes, names errors."""
+"""Is a run of PPKT one to trust? It goes on as if never stopped, is the same in two processes, and names errors."""
 
 import csv
 import importlib.util
@@ -84,6 +84,7 @@ def refused(arguments, capsys):
 
 
 def test_a_run_goes_on_exactly_as_if_it_had_not_been_stopped(whole, given, tmp_path, monkeypatch):
+    """With a worker, which reads ahead: before Lightning has said to the sampler which epoch is next."""
     step = PPKT.training_step
 
     def stopped(self, batch, i):
@@ -91,14 +92,15 @@ def test_a_run_goes_on_exactly_as_if_it_had_not_been_stopped(whole, given, tmp_p
             raise RuntimeError("stopped")
         return step(self, batch, i)
 
-    few = ["--data.batch_size", str(FEW), "--model.pictures", "0", "--out", str(tmp_path)]
+    few = ["--data.batch_size", str(FEW), "--model.pictures", "0", "--out", str(tmp_path), "--data.workers", "1"]
     with monkeypatch.context() as patch:
         patch.setattr(PPKT, "training_step", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
             main(["fit", "ppkt", *given, *few])
     assert log_of(tmp_path / "version_0") == log_of(whole)[:3]
     last = tmp_path / "version_0" / "checkpoints" / "last.ckpt"
-    assert main(["fit", "ppkt", *QUIET, "--out", str(tmp_path), "--ckpt_path", str(last)]) == 0
+    again = ["fit", "ppkt", *QUIET, "--data.workers", "1", "--out", str(tmp_path)]
+    assert main([*again, "--ckpt_path", str(last)]) == 0
     rest = tmp_path / "version_1"
     assert log_of(rest) == log_of(whole)[2:]
     assert log_of(rest, "val/retrieval") == log_of(whole, "val/retrieval")[1:]
@@ -167,13 +169,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_line(given, tmp_path, cap
     assert len(log_of(tmp_path / "version_0")) == 1
 
 
-def test_a_batch_without_depth_ends_the_run_with_a_line(given, files, tmp_path, capsys, monkeypatch):
+def test_a_batch_without_depth_ends_the_run_with_a_line(given, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pyproj2d3d.papers.ppkt.subsets", lambda ptr, *_: [ptr[:0] for _ in ptr[1:]])
     with pytest.raises(SystemExit) as exit:
         main(["fit", "ppkt", *given, "--out", str(tmp_path), "--trainer.limit_val_batches", "0"])
     assert exit.value.code == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"pyproj2d3d: frames room0/\S+, .*: must have pixels with depth, none of theirs has any \(", said)
+    assert re.match(r"pyproj2d3d: frames room\d/\S+, .*: must have pixels with depth, none of theirs has any \(", said)
 
 
 @pytest.mark.parametrize(
@@ -204,4 +206,6 @@ def test_a_teacher_that_cannot_be_downloaded_is_a_line(given, tmp_path, capsys, 
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
     said = refused(["fit", "ppkt", *given, "--model.teacher_weights", "IMAGENET1K_V1"], capsys)
-    assert re.fullmatch(r"pyproj2d3d: teacher_weights IMAGENET1K_V1 cannot be downloaded \(.*\): give a file .*\n", said)
+    assert re.fullmatch(
+        r"pyproj2d3d: teacher_weights IMAGENET1K_V1 cannot be downloaded \(.*\): give a file .*\n", said
+    )

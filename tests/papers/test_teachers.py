@@ -22,6 +22,7 @@ from pyproj2d3d import train
 from pyproj2d3d.data.samples import Batch
 from pyproj2d3d.data.synth.generate import generate
 from pyproj2d3d.data.synth.options import RoomOptions
+from pyproj2d3d.data.transforms import generator_of
 from pyproj2d3d.nn.resnet import ResNet, load_resnet
 from pyproj2d3d.nn.resnet_fcn import load_resnet_fcn
 from pyproj2d3d.papers.teachers import TeacherData, knn_accuracy, retrieved
@@ -30,8 +31,6 @@ from pyproj2d3d.papers.teachers_base_crops import (
     Objects,
     Variation,
     choose,
-    draws_of,
-    names_of,
     pictures_of,
     visible_objects,
 )
@@ -111,7 +110,7 @@ def test_without_classes_no_object_has_one():
 def test_frames_without_any_object_are_none():
     found = visible_objects(batch_with(torch.full((3, 4, 4), -1), torch.full((3, 4, 4), -1)), **SEEN)
     assert [len(of) for of in found] == [0, 0, 0, 0]
-    some, numbers = choose(found, 5, 2, draws_of(["a", "b", "c"], 0, 0))
+    some, numbers = choose(found, 5, 2, [generator_of(0, 0, name) for name in "abc"])
     assert numbers.shape == (0, 2, NUMBERS)
     assert pictures_of(torch.zeros(3, 4, 4, 3, dtype=torch.uint8), some, 8).shape == (0, 3, 8, 8)
     varied = pictures_of(
@@ -133,7 +132,7 @@ def test_what_is_drawn_for_a_frame_depends_on_it_its_epoch_and_the_seed_alone():
 
 def chosen_of(frames, seed=0, epoch=0):
     batch = batch_of(frames)
-    return choose(visible_objects(batch, **SEEN), 2, 2, draws_of(names_of(batch), seed, epoch))
+    return choose(visible_objects(batch, **SEEN), 2, 2, [generator_of(seed, epoch, name) for name in batch.frame_names])
 
 
 def test_so_many_objects_of_each_frame_are_chosen_and_none_twice():
