@@ -226,7 +226,11 @@ def load_resnet(net: ResNet, source: str | Path | Mapping[str, Any], *, prefix: 
     wanted, got = f"a ResNet-{net.depth}", kind_of(weights) if weights else f"no weights below {prefix!r}"
     if got != wanted:
         raise ValueError(f"{source if isinstance(source, (str, Path)) else 'source'} must hold {wanted}, got {got}")
-    load_weights(net, weights, skip="fc." if moco or net.fc is None else ())
+    try:
+        load_weights(net, weights, skip="fc." if moco or net.fc is None else ())
+    except ValueError as error:
+        of = f"{source}: " if isinstance(source, (str, Path)) else ""
+        raise ValueError(f"{of}{error}") from None
     return net
 
 

@@ -88,7 +88,8 @@ def load_weights(
         problems += [f"missing: {', '.join(_some(keys.missing))}"] * bool(keys.missing)
         problems += [f"unexpected: {', '.join(_some(keys.unexpected))}"] * bool(keys.unexpected)
     if problems:
-        raise ValueError(f"the weights do not fit {type(net).__name__}: " + "; ".join(problems))
+        of = f"{source}: " if isinstance(source, (str, Path)) else ""
+        raise ValueError(f"{of}the weights do not fit {type(net).__name__}: " + "; ".join(problems))
     net.load_state_dict(ready, strict=False)
     return keys
 
@@ -140,4 +141,6 @@ def _file(path: str | Path) -> Any:
                 f"source must hold tensors and plain values only, got {path} with more, which is not run: "
                 "save its state dict alone where you trust it"
             ) from error
+        if isinstance(error, UnpicklingError):  # to which torch adds the advice to run whatever code is in there
+            raise ValueError(f"{path} cannot be read as weights: it is not what torch.save writes") from error
         raise ValueError(f"{path} cannot be read as weights: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Is a run of PPKT one to trust? It goes on as if never stopped, is the same in two processes, and names errors."""
+"""Is a run of PPKT one to trust? It goes on as if it had not been stopped, in one process or two, and names errors."""
 
 import csv
 import importlib.util
@@ -184,7 +184,7 @@ def test_a_batch_without_depth_ends_the_run_with_a_line(given, tmp_path, capsys,
         ("ppkt", ["--model.teacher_weights", "missing.pth"], r"No such file or directory: 'missing.pth'"),
         ("ppkt", ["--model.teacher_weights", "{}/34.pth"], r"\S+34.pth must hold a ResNet-18, got other weights: .*"),
         ("ppkt", ["--model.teacher", "50"], r"\S+teacher.pth must hold a ResNet-50, got a ResNet-18"),
-        ("ppkt", ["--init", "{}/34.pth"], r".*the weights do not fit SRUNet: .* must have shape .*"),
+        ("ppkt", ["--init", "{}/34.pth"], r"\S+34.pth: the weights do not fit SRUNet: .* must have shape .*"),
         ("ppkt", ["--init", "missing.ckpt"], r"No such file or directory: 'missing.ckpt'"),
         ("ppkt", ["--ckpt_path", "{}/34.pth"], r"\S+34.pth: must be a checkpoint of a run, got .*"),
         (

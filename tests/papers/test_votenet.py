@@ -409,3 +409,12 @@ def test_sizes_that_are_not_those_of_the_classes_are_named(tmp_path):
 def test_arguments_out_of_range_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         model_of(**options)
+
+
+def test_a_head_that_is_built_later_is_the_same_whatever_was_drawn_before():
+    torch.manual_seed(0)
+    model = VoteNetDetector(CLASSES, **SMALL)
+    torch.rand(3)
+    model._build(SIZES.tolist(), 1)
+    for name, weight in model_of().state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
