@@ -127,7 +127,7 @@ class GlobalDistillation(Student):
         """What student and teacher say of each frame that has depth, a row each, and which these are."""
         x, _ = voxel_tensor(points, frames.colors, self.voxel_size, frames.ptr)
         encoded = self.net.encode(x)[-1]
-        in_frame = F.one_hot(encoded.indices[:, 0].long(), len(frames.names)).T.double()  # (V, voxels); autocast leaves it
+        in_frame = F.one_hot(encoded.indices[:, 0].long(), len(frames.names)).T.double()  # (V, voxels)
         view = in_frame.sum(1).nonzero()[:, 0]
         pooled = (in_frame @ encoded.features.double())[view] / in_frame.sum(1)[view, None]
         last = self.teacher(frames.color)[-1]
