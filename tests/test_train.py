@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -318,3 +319,18 @@ def test_the_configuration_is_printed_and_nothing_done(paper, tmp_path, monkeypa
                 assert config[group][key] == value, (name, group, key)
     assert config["model"]["lr"] > 0  # where the yaml has none, the class has
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_the_docs_name_are_there():
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    named = {found for page in pages for found in re.findall(r"fit (\w+) --settings (\w+)", page.read_text())}
+    assert len(named) >= 4
+    assert all(settings in settings_of(paper) for paper, settings in named)
+
+
+def test_what_is_pretrained_on_rooms_fits_what_is_trained_on_them():
+    """By the commands as they are, one with the other's checkpoint as --init."""
+    students = ("ppkt", "ppkd", "ppkt_global", "pointcontrast", "segment3d", "votenet")
+    models = [yaml.safe_load(settings_of(paper)["rooms"].read_text())["model"] for paper in students]
+    assert len({(model["net"], model.get("width", 1.0), model["voxel_size"]) for model in models}) == 1
