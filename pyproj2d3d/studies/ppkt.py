@@ -118,7 +118,7 @@ CLAIMS = (
 )
 NOTES = """\
 * Fine-tuning is on rooms of another style than pretraining; the paper's figure 4 and table 3 stay in one domain. Its
-  tables 1 to 4 have all labels, where what is compared here has 15 % of them.
+  tables have all labels; here only what says so has, and detection.
 * The rooms of teachers, of pretraining and of scores are one set each, and every teacher is trained once: the intervals
   hold no chance of these, and what is said of teachers compares single ones.
 * The teachers know the classes that are scored, from rooms with labels of their own; ImageNet's are others. MoCo is not
