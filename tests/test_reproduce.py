@@ -12,7 +12,7 @@ from pyproj2d3d.studies import ppkt as study
 
 SMALLEST = replace(
     study.SIZES["tiny"], teacher_rooms=5, transfer_rooms=5, rooms=5, frames=2, image=(48, 64), classifier_steps=1,
-    pretrain_steps=1, segment_steps=1, detect_steps=1, fractions=(0.15, 1.0), arms=("scratch", "ppkt"),
+    pretrain_steps=1, segment_steps=1, detect_steps=1, fractions=(0.15, 1.0), arms=("scratch", "shuffled", "ppkt"),
     detected=("scratch", "ppkt"), voxel_size=0.2, width=0.125, teacher_width=8,
 )  # fmt: skip
 

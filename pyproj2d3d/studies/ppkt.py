@@ -115,6 +115,7 @@ CLAIMS = (
     ("a self-supervised teacher like a supervised one", "table 6 (mAP@.25): -0.1", "= +ppkt_moco/15 -ppkt/15"),
     ("PPKT above its control", "", "+ppkt/15 -shuffled/15"),
     ("the control like scratch", "", "= +shuffled/15 -scratch/15"),
+    ("PPKT above its control, all labels", "", "+ppkt/100 -shuffled/100"),
 )
 NOTES = """\
 * Fine-tuning is on rooms of another style than pretraining; the paper's figure 4 and table 3 stay in one domain. Its
@@ -190,6 +191,7 @@ def jobs(size: Size, seeds: int) -> list[Job]:
     for seed in range(seeds):
         wanted = [(arm, size.fractions[0]) for arm in size.arms]
         wanted += [(arm, fraction) for fraction in size.fractions[1:] for arm in ("scratch", "ppkt")]
+        wanted += [("shuffled", 1.0)]
         wanted += [(arm, 1.0) for arm in ("scratch_34", "ppkt_34") if size.deep]
         for arm, fraction in wanted:
             arguments = {"size": size, "arm": arm, "seed": seed, "fraction": fraction}
