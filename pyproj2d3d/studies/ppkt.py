@@ -95,6 +95,7 @@ CLAIMS = (
     ("PPKT above Gupta et al.", "table 1, all labels: +3.9", "+ppkt/15 -gupta/15"),
     ("PPKT above CRD", "table 1, all labels: +2.6", "+ppkt/15 -crd/15"),
     ("PPKT above PointContrast", "table 1, all labels: +1.4", "+ppkt/15 -pointcontrast/15"),
+    ("PointContrast above scratch", "table 1, all labels: +1.7", "+pointcontrast/15 -scratch/15"),
     ("Global KD like scratch", "table 1, all labels: +1.4, called similar", "= +global_kd/15 -scratch/15"),
     ("Gupta et al. like scratch", "table 1, all labels: -0.8", "= +gupta/15 -scratch/15"),
     ("CRD like scratch", "table 1, all labels: +0.5", "= +crd/15 -scratch/15"),
