@@ -134,8 +134,8 @@ def test_one_scene_is_learned_by_heart():
 
 def test_turned_boxes_are_learned_with_their_headings():
     model = model_of(n_headings=12, n_proposals=64)
-    losses = steps(model, batch_of(0, having="boxes"), 25)
-    assert losses[-1] < 0.6 * losses[0]
+    losses = steps(model, batch_of(0, having="boxes"), 80)
+    assert sum(losses[-10:]) / 10 < 0.3 * losses[0]
 
 
 def test_a_run_leaves_a_log_a_table_and_a_checkpoint_that_knows_its_boxes(tmp_path):
