@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     study.add_argument("paper", help="ppkt")
     study.add_argument(
-        "--size", default="tiny", help="tiny: minutes on two cores; small: under an hour (default: tiny)"
+        "--size", default="tiny", help="tiny: minutes on two cores; small: about an hour (default: tiny)"
     )
     study.add_argument("--seeds", type=int, default=3, metavar="N", help="at least 3 (default: 3)")
     study.add_argument("--out", type=Path, metavar="DIR", help="default: ./runs/reproduce_PAPER_SIZE")

@@ -18,6 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .data.synth.generate import cores
+
 Scores = dict[str, float]
 
 
@@ -116,11 +118,6 @@ def _timed(job: Job, out: Path) -> Scores:
         if not math.isfinite(score):
             raise ValueError(f"{name} must be finite, got {score}")
     return {**scores, "seconds": time.perf_counter() - begun}
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name() -> str:

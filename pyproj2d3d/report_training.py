@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ from .report_colors import label_colors
 INK, GRID = "#222222", "#dddddd"
 COLORS = "#1f6fb4", "#d1622b", "#3c8f3c", "#7d55a3"  # of curves
 RIGHT, WRONG = (225, 225, 225), (200, 30, 30)
+
+
+def folder_of(trainer: Any) -> Path:
+    """Where a run of Lightning's keeps its log, and we its tables and pictures. All processes have to ask at once."""
+    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def class_table(classes: Sequence[str], scores: SegmentationScores) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from .jobs import cores, run_jobs
+from .data.synth.generate import cores
+from .jobs import run_jobs
 
 STUDIES = ("ppkt",)  # studies/<name>.py has SIZES, prepare, jobs and report
 LEAST_SEEDS = 3  # fewer say nothing about chance

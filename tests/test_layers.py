@@ -42,9 +42,9 @@ MAY_IMPORT = {
     ],
     "studies": ["papers", "data", "jobs", "report_study"],
     "train": ["report_training"],  # and the paper it is asked for
-    "jobs": [],
+    "jobs": ["data"],
     "report_study": ["report_training"],
-    "reproduce": ["jobs"],  # and the study it is asked for
+    "reproduce": ["jobs", "data"],  # and the study it is asked for
     "cli": ["demo", "train", "reproduce", "data", "ops", ""],
 }
 # What a module may import from elsewhere at its top; inside a function it may import anything.

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from ..camera import image_size
 from ..ops._check import check_int
 from .transforms import (
+    Compose,
     Range,
     chance,
     check_amount,
@@ -243,3 +244,15 @@ _PHOTOMETRIC = (_brighter, _more_contrast, _more_saturated, _of_other_hue, _of_o
 def _grey(rgb: Tensor) -> Tensor:
     """(H, W, 1)"""
     return (rgb * torch.tensor(_LUMA, device=rgb.device)).sum(dim=2, keepdim=True)
+
+
+def to_size(size: tuple[int, int]) -> Compose:
+    """Images as they are, brought to one size (H, W): by their longer side, cropped or padded to it."""
+    return Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
+
+
+def varied_to_size(size: tuple[int, int], resize: Range, flip: float) -> Compose:
+    """The same for training: mirrored with that probability, the longer side times a factor from a range."""
+    check_range("resize", resize)
+    low, high = (round(factor * max(size)) for factor in resize)
+    return Compose([Flip(flip), RandomResize(longer=(low, high)), RandomCrop(size)])

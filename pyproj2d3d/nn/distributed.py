@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["cat_over_processes", "joint_mean", "processes", "sum_over_processes"]
+__all__ = ["cat_over_processes", "check_finite", "joint_mean", "processes", "sum_over_processes"]
 
 
 def processes() -> int:
@@ -46,6 +46,16 @@ def joint_mean(total: Tensor, count: int | Tensor) -> Tensor:
     """
     count = torch.as_tensor(count, device=total.device).to(torch.float64)
     return total * (processes() / sum_over_processes(count).clamp(min=1)).to(total.dtype)
+
+
+def check_finite(loss: Tensor, step: int) -> None:
+    """Stop all processes if any has a loss that is not.
+
+    Raises:
+        ValueError: in each of them, with its own loss and the step.
+    """
+    if not bool(sum_over_processes(loss.detach()).isfinite()):
+        raise ValueError(f"the loss must be finite, got {loss.item()} in step {step}: is lr too high?")
 
 
 class _Sum(torch.autograd.Function):

@@ -28,7 +28,6 @@ What the paper leaves open, and what is done here:
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,11 +41,11 @@ from ..data.datamodule import SceneDataModule
 from ..data.points import Points
 from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose, check_positive, check_range, generator_of
-from ..data.transforms2d import Flip, RandomCrop, RandomResize
+from ..data.transforms import Compose, check_positive, generator_of
+from ..data.transforms2d import to_size, varied_to_size
 from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
-from ..nn.distributed import cat_over_processes, processes, sum_over_processes
+from ..nn.distributed import cat_over_processes, check_finite, processes, sum_over_processes
 from ..nn.heads import PlainProjection, UpsampledProjection
 from ..nn.resnet import Frozen
 from ..nn.resnet_fcn import ResNetFCN
@@ -56,6 +55,7 @@ from ..nn.weights import load_weights
 from ..ops._check import check_choice, check_int
 from ..ops.back_project import back_project
 from ..report_embedding import draw_embedding
+from ..report_training import folder_of
 from ..results import Voxels
 from .ppkt_teachers import trained_fcn, trained_resnet
 
@@ -87,10 +87,7 @@ class PPKTData(SceneDataModule):
         seed: int = 0, train_split: str | None = "default", val_split: str | None = "default",
         test_split: str | None = "default", rooms: int = 50, frames: int = 24,
     ):  # fmt: skip
-        check_range("resize", resize)
-        low, high = (round(factor * max(size)) for factor in resize)
-        vary = Compose([Flip(flip), RandomResize(longer=(low, high)), RandomCrop(size)])
-        keep = Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
+        vary, keep = varied_to_size(size, resize, flip), to_size(size)
         self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         super().__init__(
             root, every=every, view_transform=vary, val_view_transform=keep, batch_size=batch_size, workers=workers,
@@ -158,9 +155,8 @@ class Student(LightningModule):
             raise ValueError(f"frames {', '.join(frames.names)}: must {self.WANTED.format('theirs')}")
 
     def logged(self, loss: Tensor, batch: Batch) -> Tensor:
-        """The loss, after it was found to be finite: in all processes, or they all stop."""
-        if not bool(sum_over_processes(loss.detach()).isfinite()):
-            raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
+        """The loss, after it was found to be finite."""
+        check_finite(loss, self.global_step)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         return loss
 
@@ -301,8 +297,7 @@ class PPKT(Student):
     def on_validation_start(self) -> None:
         """Where this run keeps its log and pictures. Asked here, where all processes are: they agree on it."""
         super().on_validation_start()
-        self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder_of(self.trainer)
         self.undrawn = self.pictures
 
     def picture(self, frames: Frames, view: int, point: Tensor, small: Tensor) -> list[Tensor]:

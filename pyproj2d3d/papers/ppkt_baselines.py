@@ -30,7 +30,7 @@ from ..data.frame_pairs import FramePairs
 from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
 from ..data.transforms import Compose, check_positive, check_share
-from ..data.transforms2d import RandomCrop, RandomResize
+from ..data.transforms2d import to_size
 from ..data.transforms3d import Rotate, Shift
 from ..losses.contrastive import info_nce
 from ..nn.distributed import cat_over_processes, joint_mean, processes
@@ -270,7 +270,7 @@ class PointContrastData(SceneDataModule):
     ):  # fmt: skip
         check_share("overlap", overlap)
         self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
-        keep = Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
+        keep = to_size(size)
         super().__init__(
             root, every=every, view_transform=keep, val_view_transform=keep, batch_size=batch_size, workers=workers,
             seed=seed, train_split=train_split, val_split=val_split, test_split=test_split, rooms=rooms,

@@ -14,7 +14,6 @@ voxels of the batch, and batch norms take theirs, of all processes together.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -30,13 +29,13 @@ from ..data.synth.options import RoomOptions
 from ..data.transforms import Compose, check_amount, check_positive
 from ..data.transforms3d import Center, ColorJitter, ElasticDistortion, FlipAxis, Rotate, Scale, Shift
 from ..metrics.accumulate import SegmentationMetric
-from ..nn.distributed import joint_mean, sum_over_processes
+from ..nn.distributed import check_finite, joint_mean
 from ..nn.sparse import SparseTensor
 from ..nn.sr_unet import NETS
 from ..nn.voxel_input import at_points, voxel_tensor
 from ..nn.weights import load_weights
 from ..ops.scatter import scatter
-from ..report_training import class_table, draw_prediction
+from ..report_training import class_table, draw_prediction, folder_of
 from ..results import Voxels
 
 
@@ -142,8 +141,7 @@ class Segment3D(LightningModule):
         logits = self.net(x).features
         total = F.cross_entropy(logits.float(), target, ignore_index=-1, reduction="sum")
         loss = joint_mean(total, (target >= 0).sum())
-        if not bool(sum_over_processes(loss.detach()).isfinite()):  # in any: all stop, or none
-            raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
+        check_finite(loss, self.global_step)
         self.train_scores.update(logits.argmax(1), target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         return loss
@@ -179,8 +177,7 @@ class Segment3D(LightningModule):
 
     def on_validation_start(self) -> None:
         """Where this run keeps its log, tables and pictures. Asked here, where all processes are: they agree on it."""
-        self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder_of(self.trainer)
         self.undrawn = self.pictures
 
     def _draw(self, batch: Batch, prediction: Tensor) -> None:

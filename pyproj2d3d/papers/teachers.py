@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from ..data.datamodule import SceneDataModule
 from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose, check_positive, check_range, check_share
-from ..data.transforms2d import Flip, RandomCrop, RandomResize
+from ..data.transforms import check_positive, check_share
+from ..data.transforms2d import to_size, varied_to_size
 from ..metrics.accumulate import SegmentationMetric
 from ..nn.distributed import cat_over_processes, sum_over_processes
 from ..nn.resnet import ResNet
@@ -67,10 +67,7 @@ class TeacherData(SceneDataModule):
         seed: int = 0, train_split: str | None = "default", val_split: str | None = "default",
         test_split: str | None = "default", rooms: int = 50, frames: int = 24,
     ):  # fmt: skip
-        check_range("resize", resize)
-        low, high = (round(factor * max(size)) for factor in resize)
-        vary = Compose([Flip(flip), RandomResize(longer=(low, high)), RandomCrop(size)])
-        keep = Compose([RandomResize(longer=(max(size), max(size))), RandomCrop(size)])
+        vary, keep = varied_to_size(size, resize, flip), to_size(size)
         self.save_hyperparameters(logger=False, ignore=["root"] if callable(root) else [])
         super().__init__(
             root, every=every, view_transform=vary, val_view_transform=keep,

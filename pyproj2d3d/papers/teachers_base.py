@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..data.samples import Batch
 from ..data.transforms import check_amount, check_positive, check_range, check_share, generator_of
 from ..metrics.segmentation import SegmentationScores
-from ..nn.distributed import joint_mean, sum_over_processes
+from ..nn.distributed import check_finite, joint_mean, sum_over_processes
 from ..nn.resnet import ResNet, load_resnet
 from ..nn.weights import read_weights
 from ..ops._check import check_int
-from ..report_training import class_table
+from ..report_training import class_table, folder_of
 from .teachers_base_crops import Objects, Variation, choose, pictures_of, visible_objects
 
 INSIDE = ("net.backbone.", "backbone.", "net.")  # where checkpoints have a ResNet's names
@@ -44,15 +44,13 @@ class Teacher(LightningModule):
         if int(sum_over_processes(count.detach().clone())) == 0:  # in all: all stop
             raise ValueError(f"frames {', '.join(batch.frame_names)}: must have {wanted}, none of theirs has any")
         loss = joint_mean(total, count)
-        if not bool(sum_over_processes(loss.detach()).isfinite()):  # in any: all stop, or none
-            raise ValueError(f"the loss must be finite, got {loss.item()} in step {self.global_step}: is lr too high?")
+        check_finite(loss, self.global_step)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         return loss
 
     def on_validation_start(self) -> None:
         """Where this run keeps its log and tables. Asked here, where all processes are: they agree on it."""
-        self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder_of(self.trainer)
 
     on_test_start = on_validation_start
 

@@ -28,7 +28,6 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -47,12 +46,13 @@ from ..losses.votenet_boxes import BoxCoder, detections, mean_sizes
 from ..losses.votenet_targets import PackedBoxes, boxes_of_instances, vote_targets, votes_in_boxes
 from ..metrics import DetectionScores
 from ..metrics.accumulate import DetectionMetric
-from ..nn.distributed import cat_over_processes, joint_mean, processes, sum_over_processes
+from ..nn.distributed import cat_over_processes, check_finite, joint_mean, processes
 from ..nn.sr_unet import NETS
 from ..nn.votenet import Proposals, VoteNet
 from ..nn.voxel_input import voxel_tensor
 from ..nn.weights import load_weights
 from ..ops._check import check_int
+from ..report_training import folder_of
 
 NO_BOX = ("wall", "floor", "ceiling")
 CHANNELS = 256  # of seeds and votes
@@ -287,9 +287,7 @@ class VoteNetDetector(LightningModule):
         boxes = true_boxes(batch)
         proposals, row = self(batch, *self.drawn(batch, str(self.current_epoch)))
         losses = self.loss(batch, proposals, row, boxes, mean=joint_mean)
-        if not bool(sum_over_processes(losses.total.detach()).isfinite()):  # in any: all stop, or none
-            got = losses.total.item()
-            raise ValueError(f"the loss must be finite, got {got} in step {self.global_step}: is lr too high?")
+        check_finite(losses.total, self.global_step)
         self.log("train/loss", losses.total, prog_bar=True, batch_size=len(batch), sync_dist=True)
         parts = {f"train/{name}": value for name, value in losses._asdict().items() if name != "total"}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
@@ -328,8 +326,7 @@ class VoteNetDetector(LightningModule):
 
     def on_validation_start(self) -> None:
         """Where this run keeps its log and table. Asked here, where all processes are: they agree on it."""
-        self.folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder_of(self.trainer)
         self.stage = "test" if self.trainer.testing else "val"
 
     on_test_start, test_step, on_test_epoch_end = on_validation_start, validation_step, on_validation_epoch_end

@@ -165,7 +165,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_line(given, tmp_path, cap
         main(["fit", "ppkt", *given, "--out", str(tmp_path), "--model.lr", "1e30", "--model.pictures", "0"])
     assert exit.value.code == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"pyproj2d3d: the loss must be finite, got nan in step 1: .* \(ppkt.py, line \d+\)", said)
+    assert re.fullmatch(
+        r"pyproj2d3d: the loss must be finite, got nan in step 1: .* \(distributed.py, line \d+\)", said
+    )
     assert len(log_of(tmp_path / "version_0")) == 1
 
 

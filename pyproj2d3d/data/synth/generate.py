@@ -79,7 +79,7 @@ def generate(
         raise OSError(f"{out}: cannot be written to: {error.strerror}") from error
     try:
         one = partial(_write, partial_out, layout, 1_000_000 * seed, options)
-        for _ in tqdm(_each(one, scenes, processes or _cores()), "rooms", total=scenes, disable=None):
+        for _ in tqdm(_each(one, scenes, processes or cores()), "rooms", total=scenes, disable=None):
             pass
         WRITERS[layout].finish(partial_out, scenes)
         _move(partial_out, out, inside)
@@ -126,7 +126,8 @@ def _each(write, scenes: int, processes: int) -> Iterator[None]:  # type: ignore
             raise
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
