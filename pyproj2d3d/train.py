@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -56,7 +57,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
 
     Raises:
         SystemExit: of status 2 for bad input, with a line on stderr; of 1, with a line, for a run that cannot go on, as
-            where its loss is not finite; of 143 for one that was terminated.
+            where its loss is not finite or a file cannot be read; of 143 for one that was terminated.
     """
     file, *classes = PAPERS[paper]
     module = import_module(f"{__package__}.papers.{file}")
@@ -86,13 +87,22 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
         )
     except SIGTERMException:
         raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
-    except ValueError as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        raised_in = Path(at.filename)
-        if not raised_in.is_relative_to(Path(__file__).parent):
+    except (OSError, ValueError) as error:
+        wrong, where, line = raised(error)
+        if not where.is_relative_to(Path(__file__).parent):
             raise
-        print(f"pyproj2d3d: {error} ({raised_in.name}, line {at.lineno})", file=sys.stderr)  # our own say what is wrong
+        print(f"pyproj2d3d: {wrong} ({where.name}, line {line})", file=sys.stderr)  # our own say what is wrong
         raise SystemExit(1) from error
+
+
+def raised(error: Exception) -> tuple[str, Path, int]:
+    """What is wrong, and in which file and line; also of an error in a loader's worker, which torch has as text."""
+    frames = re.findall(r'^ *File "(.+)", line (\d+), in ', str(error), re.MULTILINE)
+    if str(error).startswith("Caught ") and frames:
+        file, line = frames[-1]
+        return str(error).rpartition(f"\n{type(error).__name__}: ")[2].strip(), Path(file), int(line)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return str(error), Path(at.filename), at.lineno or 0
 
 
 def settings_of(paper: str) -> dict[str, Path]:
@@ -263,13 +273,7 @@ class OwnBuffers(Callback):
 
 
 class SameDraws(Callback):
-    """What is drawn in an epoch is the same in a run that goes on, by samplers and by torch itself, as for dropout."""
-
-    def on_load_checkpoint(self, trainer: Trainer, _: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Lightning tells a sampler the epoch as well, but after workers have begun to read what is in the first."""
-        if trainer.state.fn == "fit":
-            epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            trainer.datamodule.train_dataloader().sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    """What torch draws in an epoch, as for dropout, is the same in a run that goes on."""
 
     def on_fit_start(self, trainer: Trainer, _: LightningModule) -> None:
         self.seed = torch.initial_seed()

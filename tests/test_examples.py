@@ -55,7 +55,6 @@ def test_readme_examples_run_one_after_the_other(tmp_path, monkeypatch):
     assert names["mask"].any()
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
 def test_examples_of_the_data_page_run_one_after_the_other(tmp_path):
     pytest.importorskip("lightning", reason="the extra train is not installed")
     options = RoomOptions(frames=4, size=(96, 128), spacing=0.1)

@@ -27,14 +27,7 @@ from pyproj2d3d.data.datamodule import SceneDataModule
 from pyproj2d3d.data.synth.generate import generate
 from pyproj2d3d.train import PAPERS, SameDraws, WholeFiles, best_and_last, settings_of
 
-pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Lightning's calls of jsonargparse
-]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's calls of jsonargparse
 QUIET = [
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
     *("--trainer.accelerator", "cpu", "--data.workers", "0", "--trainer.log_every_n_steps", "1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -16,6 +17,14 @@ from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, 
 from .scene import SceneDataset
 from .synth.generate import GENERATION, rooms_at
 from .synth.options import RoomOptions
+
+
+class LateLoader(DataLoader[Sample]):
+    """Workers begin to read where the first batch is asked for, not before: in a run that goes on Lightning takes the
+    iterator first, and only then tells the sampler which epoch it is."""
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield from super().__iter__()
 
 
 class SceneDataModule(LightningDataModule):
@@ -160,7 +169,7 @@ class SceneDataModule(LightningDataModule):
                 where = "the synthetic rooms" if self.root is None else self.root
                 split = f"split {self.splits[stage]!r}"
                 raise ValueError(f"{where}: {split} must have {wanted}, got {len(samples) or 'none'}")
-            self._loaders[which] = DataLoader(
+            self._loaders[which] = LateLoader(
                 samples,
                 batch_size=self.batch_size,
                 sampler=sampler,
@@ -173,20 +182,16 @@ class SceneDataModule(LightningDataModule):
             )
         return self._loaders[which]
 
-    def _samples(self, stage: str, training: bool) -> FrameSamples | SceneSamples:
+    def _samples(self, stage: str, training: bool, **others: Any) -> FrameSamples | SceneSamples:
+        """``others`` are arguments of :class:`SceneSamples` in place of those here."""
         view_transform, point_transform = self.transforms[training]
         if self.samples == "frames":
             return FrameSamples(self.dataset(stage), every=self.every, transform=view_transform, at=self.at)
-        return SceneSamples(
-            self.dataset(stage),
-            views=self.views,
-            spread=not training,
-            points=self.points,
-            match=self.match,
-            view_transform=view_transform,
-            point_transform=point_transform,
-            at=self.at,
-        )
+        options: dict[str, Any] = {
+            "views": self.views, "spread": not training, "points": self.points, "match": self.match, "at": self.at,
+            "view_transform": view_transform, "point_transform": point_transform,
+        }  # fmt: skip
+        return SceneSamples(self.dataset(stage), **options | others)
 
     def transfer_batch_to_device(self, batch: Batch, device, dataloader_idx: int) -> Batch:  # type: ignore[no-untyped-def]
         return batch.to(device, non_blocking=self.pin_memory)

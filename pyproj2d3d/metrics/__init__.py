@@ -10,6 +10,7 @@ from .detection import DetectionScores, box_iou, detection_scores, match_boxes
 from .instances import InstanceScores, instance_scores, match_instances
 from .purity import purity
 from .released_gad import ReleasedGadCounts, ReleasedGadScores, released_gad_counts, released_gad_scores
+from .retrieval import retrieved
 from .segmentation import SegmentationScores, confusion_matrix, segmentation_scores
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "purity",
     "released_gad_counts",
     "released_gad_scores",
+    "retrieved",
     "segmentation_scores",
 ]

@@ -45,6 +45,7 @@ from ..data.transforms import Compose, check_positive, generator_of
 from ..data.transforms2d import to_size, varied_to_size
 from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
+from ..metrics import retrieved
 from ..nn.distributed import cat_over_processes, check_finite, processes, sum_over_processes
 from ..nn.heads import PlainProjection, UpsampledProjection
 from ..nn.resnet import Frozen
@@ -355,11 +356,3 @@ def subsets(ptr: Tensor, most: int, draws: list[Generator]) -> list[Tensor]:
     """From each range ptr[i] to ptr[i + 1] up to so many numbers, on the CPU, in random order."""
     ranges = zip(ptr[:-1].tolist(), ptr[1:].tolist(), draws, strict=True)
     return [begin + torch.randperm(end - begin, generator=rng)[:most] for begin, end, rng in ranges]
-
-
-def retrieved(point: Tensor, pixel: Tensor) -> Tensor:
-    """(P,): 1 for a point whose own pixel, that of the same row, is the most similar of all; 1/n where n are."""
-    with torch.autocast(point.device.type, enabled=False):  # where many would be equally similar
-        similar = point @ pixel.T
-    own = similar.diagonal()[:, None]
-    return (similar <= own).all(1) / (similar == own).sum(1).clamp(min=1)

@@ -19,7 +19,7 @@ symmetric estimate with a constant that is fitted in the first step.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ from ..data.transforms import Compose, check_positive, check_share
 from ..data.transforms2d import to_size
 from ..data.transforms3d import Rotate, Shift
 from ..losses.contrastive import info_nce
+from ..metrics import retrieved
 from ..nn.distributed import cat_over_processes, joint_mean, processes
 from ..nn.resnet import MOCO, TORCHVISION, Frozen, ResNet
 from ..nn.voxel_input import voxel_tensor
@@ -42,7 +43,7 @@ from ..ops.back_project import back_project
 from ..ops.scatter import scatter
 from ..ops.three_nn import three_nn
 from ..results import Voxels
-from .ppkt import Frames, PPKTData, Student, as_in_fine_tuning, lifted, retrieved
+from .ppkt import Frames, PPKTData, Student, as_in_fine_tuning, lifted
 from .ppkt_teachers import RANDOM, trained_fcn, trained_resnet
 
 __all__ = ["PPKD", "GlobalDistillation", "PPKTData", "PointContrast", "PointContrastData"]
@@ -278,11 +279,9 @@ class PointContrastData(SceneDataModule):
         )  # fmt: skip
         self.overlap = overlap
 
-    def _samples(self, stage: str, training: bool) -> FramePairs:
-        return FramePairs(
-            self.dataset(stage), every=self.every, overlap=self.overlap, transform=self.transforms[training][0],
-            at=self.at,
-        )  # fmt: skip
+    def _samples(self, stage: str, training: bool, **_: Any) -> FramePairs:
+        keep = self.transforms[training][0]
+        return FramePairs(self.dataset(stage), every=self.every, overlap=self.overlap, transform=keep, at=self.at)
 
 
 class PointContrast(Student):

@@ -31,6 +31,7 @@ from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
 from ..data.transforms import check_positive, check_share
 from ..data.transforms2d import to_size, varied_to_size
+from ..metrics import retrieved
 from ..metrics.accumulate import SegmentationMetric
 from ..nn.distributed import cat_over_processes, sum_over_processes
 from ..nn.resnet import ResNet
@@ -258,7 +259,7 @@ class MoCoTeacher(ObjectTeacher):
         self.found.clear()
         if len(one) == 0:
             raise ValueError(f"validation frames must have objects of {self.min_pixels} pixels, none has")
-        scores = {"retrieval": retrieved(one, other), "chance": torch.tensor(1 / len(one))}
+        scores = {"retrieval": retrieved(one, other).mean(), "chance": torch.tensor(1 / len(one))}
         if bool((label >= 0).any()) and len(scene.unique()) > 1:
             scores["knn"] = knn_accuracy(features, label, scene)
         self.log_scores(scores)
@@ -339,16 +340,6 @@ class SegmentationTeacher(Teacher):
 def embedded(net: ResNet, pictures: Tensor) -> Tensor:
     """(n, dim) of unit length."""
     return F.normalize(at_least_float32(net.classify(net(pictures)[-1])), dim=1)
-
-
-def retrieved(one: Tensor, other: Tensor) -> Tensor:
-    """The share of rows of one whose most similar row of the other is the same; of k equally similar it is one k-th."""
-    right = one.new_zeros((), dtype=torch.float64)
-    for begin in range(0, len(one), ROWS):
-        similar = one[begin : begin + ROWS] @ other.T
-        own = similar.diagonal(begin)[:, None]
-        right += ((similar <= own).all(1) / (similar == own).sum(1).clamp(min=1)).sum()
-    return right / len(one)
 
 
 def knn_accuracy(features: Tensor, label: Tensor, scene: Tensor) -> Tensor:

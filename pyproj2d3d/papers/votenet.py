@@ -28,7 +28,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -125,9 +125,7 @@ class VoteNetData(SceneDataModule):
 
     def training_boxes(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, Tensor]:
         """All boxes (K, 7) of every so many-th training scene, as it is, and their classes (K,)."""
-        samples = self._samples("fit", False)
-        assert isinstance(samples, SceneSamples)
-        samples.points = self.kind.of_instances  # otherwise boxes alone are read
+        samples = self._samples("fit", False, points=self.kind.of_instances)  # otherwise boxes alone are read
         some = Subset(samples, range(rank, len(samples), processes))
         if rank == 0 and len(samples) >= SLOW:
             print(f"reading the boxes of {len(samples)} training scenes", file=sys.stderr)
@@ -139,16 +137,13 @@ class VoteNetData(SceneDataModule):
         box, label = [torch.zeros(0, 7)], [torch.zeros(0, dtype=torch.int64)]
         return torch.cat(box + [b.box for b in found]), torch.cat(label + [b.label for b in found])
 
-    def _samples(self, stage: str, training: bool) -> FrameSamples | SceneSamples:
-        samples = super()._samples(stage, training)
-        assert isinstance(samples, SceneSamples)
-        samples.aligned = samples.lift = True
-        samples.boxes = not self.kind.of_instances
+    def _samples(self, stage: str, training: bool, **others: Any) -> FrameSamples | SceneSamples:
         vary: list[PointTransform] = [FlipAxis(0), FlipAxis(1), Rotate(z=math.radians(5))]
         if not self.kind.of_instances:
             vary = [FlipAxis(0), Rotate(z=math.radians(30)), Scale((0.85, 1.15))]
-        samples.point_transform = Compose([Relabel(self.kind.table), *(vary if training else [])])
-        return samples
+        transform = Compose([Relabel(self.kind.table), *(vary if training else [])])
+        boxes = {"boxes": not self.kind.of_instances, "aligned": True, "lift": True}
+        return super()._samples(stage, training, **boxes, point_transform=transform, **others)
 
 
 class VoteNetDetector(LightningModule):

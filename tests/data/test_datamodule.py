@@ -14,12 +14,6 @@ from pyproj2d3d.data.synth.generate import generate
 from pyproj2d3d.data.transforms2d import RandomCrop, Resize
 from pyproj2d3d.data.transforms3d import Subset
 
-pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
@@ -68,9 +62,8 @@ class Watcher(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fitted(module, **keywords):
-    watcher = Watcher()
-    trainer = Trainer(
+def trainer_of(**keywords):
+    return Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -79,7 +72,11 @@ def fitted(module, **keywords):
         num_sanity_val_steps=0,
         **keywords,
     )
-    trainer.fit(watcher, datamodule=module)
+
+
+def fitted(module, **keywords):
+    watcher = Watcher()
+    trainer_of(**keywords).fit(watcher, datamodule=module)
     return watcher
 
 
@@ -104,6 +101,24 @@ def test_lightning_trains_on_frames(splits, workers, method):
         watcher.trained[0].frames != watcher.trained[1].frames or watcher.trained[0].scenes != watcher.trained[1].scenes
     )
     assert torch.equal(watcher.validated[0].depth, watcher.validated[1].depth)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_goes_on_has_the_samples_of_its_epoch(splits, workers, tmp_path):
+    """Workers read ahead, before Lightning tells the sampler which epoch it is."""
+
+    def run(epochs, checkpoint=None):
+        module = SceneDataModule(splits, **OWN, batch_size=2, workers=workers, view_transform=RandomCrop((16, 16)))
+        watcher, trainer = Watcher(), trainer_of(max_epochs=epochs, limit_val_batches=0)
+        trainer.fit(watcher, datamodule=module, ckpt_path=checkpoint)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return watcher.trained
+
+    whole, begun = run(4), run(2)
+    rest = run(4, tmp_path / "2.ckpt")
+    assert len(whole) == 12
+    assert [batch.frames for batch in begun + rest] == [batch.frames for batch in whole]
+    assert all(torch.equal(a.depth, b.depth) for a, b in zip(begun + rest, whole, strict=True))
 
 
 def test_lightning_trains_on_scenes_with_their_matches(splits):

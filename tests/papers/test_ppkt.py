@@ -21,17 +21,9 @@ from pyproj2d3d.nn.resnet import Frozen, ResNet
 from pyproj2d3d.nn.resnet_fcn import ResNetFCN
 from pyproj2d3d.nn.sr_unet import SRUNet, sr_unet18, sr_unet34
 from pyproj2d3d.papers import ppkt, segment3d
-from pyproj2d3d.papers.ppkt import PPKT, PPKTData, lifted, retrieved
+from pyproj2d3d.papers.ppkt import PPKT, PPKTData, lifted
 from pyproj2d3d.papers.segment3d import Segment3D
 from pyproj2d3d.report_embedding import component_colors
-
-pytestmark = [  # what Lightning says of others, of loaders that are small on purpose, and of steps without a trainer
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning"),  # the teacher
-    pytest.mark.filterwarnings("ignore:You are trying to `self.log\\(\\)`:UserWarning"),
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -451,17 +443,6 @@ def test_validation_without_any_depth_is_named(model_of, root):
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     with pytest.raises(ValueError, match="validation frames must have pixels with depth, none of these has any"):
         trainer.validate(model_of(pictures=0), Blind(root, every=1, size=(48, 64), workers=0), verbose=False)
-
-
-def test_retrieval_by_hand():
-    pixel = torch.eye(3)
-    assert retrieved(pixel, pixel).tolist() == [1, 1, 1]
-    assert retrieved(pixel[[1, 0, 2]], pixel).tolist() == [0, 0, 1]
-    assert retrieved(torch.ones(4, 2), torch.ones(4, 2)).tolist() == [0.25] * 4  # all alike is no better than chance
-    assert retrieved(torch.full((2, 2), math.nan), torch.ones(2, 2)).tolist() == [0, 0]
-    assert retrieved(torch.ones(0, 2), torch.ones(0, 2)).tolist() == []
-    with torch.autocast("cpu", torch.bfloat16):
-        assert retrieved(torch.tensor([[1.0], [1.0001]]), torch.tensor([[1.0], [1.0001]])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -32,13 +32,6 @@ from pyproj2d3d.papers.ppkt_baselines import (
 )
 from pyproj2d3d.papers.segment3d import Segment3D
 
-pytestmark = [  # what Lightning says of others, of loaders that are small on purpose, and of steps without a trainer
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning"),  # the teacher
-    pytest.mark.filterwarnings("ignore:You are trying to `self.log\\(\\)`:UserWarning"),
-]
 CLASSES = 5  # of the teachers
 DECODED = ("convtr", "bntr", "block5", "block6", "block7", "block8", "final")
 

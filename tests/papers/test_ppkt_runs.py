@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,14 +18,7 @@ from pyproj2d3d.nn.resnet import ResNet
 from pyproj2d3d.nn.sr_unet import sr_unet34
 from pyproj2d3d.papers.ppkt import PPKT
 
-pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Lightning's calls of jsonargparse
-]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's calls of jsonargparse
 QUIET = [
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
     *("--trainer.accelerator", "cpu", "--data.workers", "0", "--trainer.max_epochs", "2"),
@@ -178,6 +172,20 @@ def test_a_batch_without_depth_ends_the_run_with_a_line(given, tmp_path, capsys,
     assert exit.value.code == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"pyproj2d3d: frames room\d/\S+, .*: must have pixels with depth, none of theirs has any \(", said)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_frame_that_cannot_be_read_ends_the_run_with_a_line(workers, files, given, tmp_path, capfd):
+    rooms = tmp_path / "rooms"
+    shutil.copytree(files / "rooms", rooms)
+    broken = sorted(rooms.rglob("*.depth.png"))[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    given = [*given, "--data.root", str(rooms), "--data.workers", str(workers), "--trainer.limit_val_batches", "0"]
+    with pytest.raises(SystemExit) as exit:
+        main(["fit", "ppkt", *given, "--out", str(tmp_path / "out")])
+    assert exit.value.code == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"pyproj2d3d: {broken}: .* \(\w+.py, line \d+\)", said)
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,6 @@ from lightning.pytorch.loggers import CSVLogger
 from pyproj2d3d.data.samples import SceneSamples, collate
 from pyproj2d3d.papers.segment3d import Segment3D, Segment3DData
 
-pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
-    pytest.mark.filterwarnings("ignore:You are trying to `self.log:UserWarning"),
-]
 CLASSES = ["floor", "box", "none of it"]
 SMALL = {"net": "sr_unet18", "voxel_size": 0.25}
 

@@ -25,7 +25,7 @@ from pyproj2d3d.data.synth.options import RoomOptions
 from pyproj2d3d.data.transforms import generator_of
 from pyproj2d3d.nn.resnet import ResNet, load_resnet
 from pyproj2d3d.nn.resnet_fcn import load_resnet_fcn
-from pyproj2d3d.papers.teachers import TeacherData, knn_accuracy, retrieved
+from pyproj2d3d.papers.teachers import TeacherData, knn_accuracy
 from pyproj2d3d.papers.teachers_base_crops import (
     NUMBERS,
     Objects,
@@ -35,12 +35,6 @@ from pyproj2d3d.papers.teachers_base_crops import (
     visible_objects,
 )
 
-pytestmark = [  # what Lightning says of others, of loaders that are small on purpose, and of steps without a trainer
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:You are trying to `self.log\\(\\)`:UserWarning"),
-]
 TEACHERS = ["classifier", "moco", "segmentation"]
 RUNS = {  # steps of so many epochs with so many frames, of 16
     "classifier": {"epochs": 10, "frames": 8, "lr": 0.05},
@@ -426,15 +420,6 @@ def test_of_fewer_than_two_classes_nothing_can_be_told(kind, classes, got):
 
 
 # Scores -------------------------------------------------------------------------------------------------------------
-
-
-def test_retrieval_by_hand():
-    eye = torch.eye(3)
-    assert retrieved(eye, eye) == 1
-    assert retrieved(eye[[1, 0, 2]], eye).item() == pytest.approx(1 / 3)
-    assert retrieved(torch.ones(4, 2), torch.ones(4, 2)) == 0.25  # all alike is no better than chance
-    many = torch.nn.functional.normalize(torch.randn(2500, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert retrieved(many, many) == 1  # more than are compared at a time
 
 
 def test_neighbours_vote_by_hand_and_those_of_the_same_scene_do_not():

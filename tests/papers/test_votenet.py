@@ -36,13 +36,6 @@ from pyproj2d3d.metrics import detection_scores, match_boxes
 from pyproj2d3d.papers import votenet
 from pyproj2d3d.papers.votenet import VoteNetData, VoteNetDetector, class_table, true_boxes
 
-pytestmark = [  # what Lightning says of others, and of loaders that are small on purpose
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning"),  # a run that goes on has a new folder
-    pytest.mark.filterwarnings("ignore:You are trying to `self.log:UserWarning"),
-]
 CLASSES = ["tall", "flat"]
 SMALL = {"net": "sr_unet18", "voxel_size": 0.2, "n_seeds": 64, "n_proposals": 16}
 KNOWN = {"mean_sizes": SIZES.tolist(), "n_headings": 1}
