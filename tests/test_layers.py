@@ -36,9 +36,10 @@ MAY_IMPORT = {
     "demo": ["demo_clouds", "demo_cache", "report", "report_3d", "report_colors", "data", ""],
     "report_training": ["report_3d", "report_colors", "metrics"],
     "report_embedding": [],
+    "report_boxes": ["report_colors"],
     "papers": [
         *("papers", "nn", "losses", "data", "cache", "metrics", "boxes", "ops", "camera", "results"),
-        *("report_training", "report_embedding"),
+        *("report_training", "report_embedding", "report_boxes"),
     ],
     "studies": ["papers", "data", "jobs", "report_study"],
     "train": ["report_training"],  # and the paper it is asked for

@@ -1,5 +1,7 @@
 """Is the most similar candidate a query's own?"""
 
+import doctest
+import importlib
 import math
 
 import pytest
@@ -41,3 +43,8 @@ def test_what_does_not_belong_together_is_named():
         retrieved(torch.ones(3, 2), torch.ones(4, 2))
     with pytest.raises(TypeError, match="candidates must be a tensor, got list"):
         retrieved(torch.ones(3, 2), [[1.0, 2.0]])
+
+
+def test_the_example_of_the_docstring_shows_what_it_returns():
+    result = doctest.testmod(importlib.import_module("pyproj2d3d.metrics.retrieval"))
+    assert (result.attempted, result.failed) == (1, 0)

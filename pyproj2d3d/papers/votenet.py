@@ -52,6 +52,7 @@ from ..nn.votenet import Proposals, VoteNet
 from ..nn.voxel_input import voxel_tensor
 from ..nn.weights import load_weights
 from ..ops._check import check_int
+from ..report_boxes import draw_boxes
 from ..report_training import folder_of
 
 NO_BOX = ("wall", "floor", "ceiling")
@@ -166,6 +167,8 @@ class VoteNetDetector(LightningModule):
         threshold, min_objectness, min_points, per_class: of what counts as found, see
             :func:`pyproj2d3d.losses.votenet_boxes.detections`.
         init: a checkpoint whose network, of the same kind, is the backbone's beginning, all but the last layer.
+        pictures: how many validation scenes are drawn after each validation, with their boxes and with those found to
+            be objects rather than not.
         seed: of the points that are drawn. It depends on the scene and the epoch besides, and on nothing else.
 
     Raises:
@@ -188,7 +191,7 @@ class VoteNetDetector(LightningModule):
         mean_sizes: list[list[float]] | None = None, n_headings: int | None = None, lr: float = 1e-3,
         falls: tuple[float, ...] = (80 / 180, 120 / 180, 160 / 180), bn_momentum: float = 0.5, bn_halvings: int = 9,
         threshold: float = 0.25, min_objectness: float = 0.05, min_points: int = 5, per_class: bool = True,
-        init: str | None = None, seed: int = 0,
+        init: str | None = None, pictures: int = 4, seed: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.save_hyperparameters()
@@ -199,6 +202,7 @@ class VoteNetDetector(LightningModule):
         for share in falls:
             check_share("falls", share)
         check_amount("min_points", min_points)
+        self.pictures, self.undrawn = check_int("pictures", pictures, 0), 0
         self.classes, self.voxel_size, self.features = classes, voxel_size, features
         self.points, self.seed = check_int("points", points, 1), seed
         self.seeds = {"n_seeds": n_seeds, "n_proposals": n_proposals, "radius": radius, "neighbours": neighbours}
@@ -304,6 +308,22 @@ class VoteNetDetector(LightningModule):
         found = detections(self.coder, proposals, points=batch.points[rows], point_ptr=ptr, **self.counts_as_found)  # type: ignore[arg-type]
         for b, (begin, end) in enumerate(pairwise(boxes.ptr.tolist())):
             self.val_scores.update(*found[b], boxes.box[begin:end], boxes.label[begin:end])
+        if self.undrawn:
+            self._draw(batch, proposals, boxes)
+
+    def _draw(self, batch: Batch, proposals: Proposals, boxes: PackedBoxes) -> None:
+        assert batch.points is not None
+        some = range(min(self.undrawn, len(batch)))
+        self.undrawn -= len(some)
+        found = detections(self.coder, proposals, min_objectness=0.5, per_class=False)
+        for b in some:
+            points, mine = slice(*batch.ptr[b : b + 2].tolist()), slice(*boxes.ptr[b : b + 2].tolist())
+            color = None if batch.point_colors is None else batch.point_colors[points].cpu()
+            true = boxes.box[mine].cpu(), boxes.label[mine].cpu()
+            path = self.folder / "pictures" / f"{batch.scenes[b]}.png"
+            draw_boxes(
+                path, batch.points[points].cpu(), color, true, (found[b].box.cpu(), found[b].label.cpu()), self.classes
+            )
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()
@@ -320,8 +340,10 @@ class VoteNetDetector(LightningModule):
             (self.folder / "classes.md").write_text(class_table(self.classes, scores))
 
     def on_validation_start(self) -> None:
-        """Where this run keeps its log and table. Asked here, where all processes are: they agree on it."""
+        """Where this run keeps its log, table and pictures. Asked here, where all processes are: they agree on it."""
         self.folder = folder_of(self.trainer)
+        drawn_here = self.trainer.is_global_zero and not self.trainer.sanity_checking
+        self.undrawn = self.pictures if drawn_here else 0
         self.stage = "test" if self.trainer.testing else "val"
 
     on_test_start, test_step, on_test_epoch_end = on_validation_start, validation_step, on_validation_epoch_end

@@ -138,6 +138,8 @@ def test_a_run_leaves_a_log_a_table_and_a_checkpoint_that_knows_its_boxes(tmp_pa
     assert len(log_of(folder, "val/loss")[0]) == 2
     table = (folder / "classes.md").read_text().splitlines()
     assert [line.split()[1] for line in table] == ["class", "-----", "tall", "flat", "mean"]
+    names = {batch.scenes for batch in data_of().val_dataloader()}
+    assert {path.stem for path in (folder / "pictures").iterdir()} == {name for scenes in names for name in scenes}
     kept = tmp_path / "kept" / "epoch=1.ckpt"
     again = VoteNetDetector.load_from_checkpoint(kept, map_location="cpu", weights_only=True)
     assert_close(again.coder.mean_sizes, SIZES)  # all things of a class are alike
