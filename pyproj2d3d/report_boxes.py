@@ -42,7 +42,10 @@ def draw_boxes(
     place, shade = _seen_from_above(points, colors)
     shown = torch.cat((true[1], found[1])).unique()
     rows = math.ceil(len(shown) / 8)
-    figure = Figure(figsize=(10.2, 5.4 + 0.2 * rows), layout="constrained")
+    all_places = torch.cat((place, *(outlines(box).flatten(0, 1).float() for box, _ in (true, found)))).T
+    wide, tall = (float(along.amax() - along.amin()) if len(along) else 1.0 for along in all_places)
+    tall = min(max(5 * tall / max(wide, 1e-6), 1.5), 6.5)  # of a panel, in inches
+    figure = Figure(figsize=(10.2, tall + 0.7 + 0.2 * rows), layout="constrained")
     panels = {f"{len(true[1])} boxes": true, f"{len(found[1])} found": found}
     panes = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, (box, label)) in zip(panes, panels.items(), strict=True):

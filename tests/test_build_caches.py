@@ -219,6 +219,14 @@ def test_a_cache_without_a_depth_rule_is_of_other_settings(scenes, tmp_path):
         build_caches(scenes[:1], tmp_path, Network())
 
 
+@pytest.mark.parametrize("rule", ["|d - z| < 0.05", [0.05], {"tolerance": 0.05}])
+def test_a_depth_rule_of_another_form_is_another_setting(scenes, tmp_path, rule):
+    with FeatureCache.create(tmp_path / ALL[0], 0, metadata={"depth_rule": rule}):
+        pass
+    with pytest.raises(ValueError, match=r"room0.safetensors: .*tolerance .* instead of"):
+        build_caches(scenes[:1], tmp_path, Network())
+
+
 SHARES = {
     "arguments": ({}, {"shard": 1, "shards": 2}, [1]),
     "arguments before variables": ({"RANK": "0", "WORLD_SIZE": "2"}, {"shard": 1, "shards": 2}, [1]),
@@ -269,6 +277,12 @@ NOT_SHARED = {
         {},
         ValueError,
         "SLURM_ARRAY_TASK_ID, less _MIN .*must be below .*got 6 of 3",
+    ),
+    "Slurm by 0": (
+        {f"SLURM_ARRAY_TASK_{k}": v for k, v in {"ID": "1", "STEP": "0", "COUNT": "2"}.items()},
+        {},
+        ValueError,
+        "SLURM_ARRAY_TASK_STEP must be at least 1, got 0",
     ),
 }
 

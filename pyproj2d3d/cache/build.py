@@ -133,7 +133,8 @@ def _is_built(path: Path, frames: list[str], settings: dict[str, Any]) -> bool:
         return False
     there = {"stride": cache.stride, "radius": cache.radius, "dtype": cache.dtype}
     wanted = {key: settings[key] for key in there}
-    there["tolerance"] = (cache.metadata.get("depth_rule") or {}).get("tolerance")
+    rule = cache.metadata.get("depth_rule")
+    there["tolerance"] = rule.get("tolerance") if isinstance(rule, dict) else rule
     wanted["tolerance"] = settings["metadata"]["depth_rule"]["tolerance"]
     others = [f"{key} {there[key]} instead of {wanted[key]}" for key in there if there[key] != wanted[key]]
     if list(cache.names) != frames:
@@ -170,6 +171,7 @@ def _share(shard: int | None, shards: int | None, environment: Mapping[str, str]
         elif {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"} <= environment.keys():
             said = "SLURM_ARRAY_TASK_ID, less _MIN and by _STEP,"
             first, step = (_number(environment, f"SLURM_ARRAY_TASK_{key}", n) for key, n in (("MIN", 0), ("STEP", 1)))
+            check_int("SLURM_ARRAY_TASK_STEP", step, 1)
             shard = (_number(environment, "SLURM_ARRAY_TASK_ID") - first) // step
             shards = _number(environment, "SLURM_ARRAY_TASK_COUNT")
         else:

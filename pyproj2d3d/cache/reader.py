@@ -245,7 +245,7 @@ class CachedFrame:
 
     @property
     def camera(self) -> Camera:
-        """Of the image, V = 1, in the dtype it was given in."""
+        """Of the image, V = 1: in float64 where any frame's was given so, else in float32."""
         one = slice(self._i, self._i + 1)
         parts = (self._cache._intrinsics[one].clone(), self._cache._world_from_camera[one].clone())
         return Camera._of(*parts, self.size)  # checked when the file was opened

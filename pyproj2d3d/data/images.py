@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ops._check import check_number
+
 UNKNOWN = -2  # in a table of labels: an id that the dataset does not have
 _GREY_16 = ("I;16", "I;16B", "I")  # how Pillow and its older versions call 16-bit grey
 
@@ -50,7 +52,7 @@ def depth_encoding(encoding: str | float | DepthEncoding) -> DepthEncoding:
         if encoding not in ENCODINGS:
             raise ValueError(f"depth encoding must be one of {', '.join(ENCODINGS)}, or a scale, got {encoding!r}")
         return ENCODINGS[encoding]
-    if not 0 < encoding < float("inf"):
+    if not 0 < check_number("depth_scale", encoding) < float("inf"):
         raise ValueError(f"depth_scale must be positive and finite, got {encoding}")
     return DepthEncoding(float(encoding))
 
@@ -111,12 +113,13 @@ class DepthFile:
 
 @dataclass(frozen=True, slots=True)
 class ColorFile:
-    """A colour image, of any format that Pillow reads; grey becomes RGB."""
+    """A colour image of 8 bits a channel, of any format that Pillow reads; grey becomes RGB."""
 
     path: Path
 
     def __call__(self) -> np.ndarray:
         pixels = decoded_image(self.path)
+        check_color_mode(self.path, pixels.mode)
         return np.array(pixels if pixels.mode == "RGB" else pixels.convert("RGB"))
 
     def __str__(self) -> str:
@@ -180,6 +183,12 @@ def image_header(path: Path) -> tuple[tuple[int, int], str]:
 def check_depth_mode(path: Path, mode: str) -> None:
     if mode not in _GREY_16:
         raise ValueError(f"{path}: depth must be a 16-bit image of one channel, got Pillow mode {mode}")
+
+
+def check_color_mode(path: Path, mode: str) -> None:
+    """Grey of more than 8 bits would come out white."""
+    if mode == "F" or mode.startswith("I"):
+        raise ValueError(f"{path}: colour must be an image of 8 bits a channel, got Pillow mode {mode}")
 
 
 def check_label_mode(path: Path, mode: str) -> None:

@@ -72,7 +72,7 @@ class Points:
         Args:
             which: (N,) bool, those to keep; or (K,) int64, which ones, in any order, each as often as it is named.
         """
-        if which.dtype == torch.bool:
+        if isinstance(which, Tensor) and which.dtype == torch.bool:
             check_tensor("which", which, (torch.bool,), len(self))
         else:
             check_tensor("which", which, (torch.bool, torch.int64), None)

@@ -15,6 +15,7 @@ from .images import (
     DepthEncoding,
     DepthFile,
     LabelFile,
+    check_color_mode,
     check_depth_mode,
     check_label_mode,
     image_header,
@@ -44,7 +45,7 @@ def posed_frames(
         OSError: an image that cannot be opened.
     """
     depth_size = common_size(files, "depth", check_depth_mode)
-    color_size = common_size(files, "color", lambda path, mode: None)
+    color_size = common_size(files, "color", check_color_mode)
     for kind in ("label", "instance"):
         _check_label_sizes(files, kind, color_size)
     kept, skipped = finite_poses(folder, {name: read_pose(of_frame["pose"]) for name, of_frame in files.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, fields, replace
+from operator import index
 from typing import Any
 
 import torch
@@ -62,6 +63,9 @@ class FrameSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._frames)
 
+    def __iter__(self) -> Iterator[Sample]:  # without it a loop would take any IndexError for its end
+        return (self[i] for i in range(len(self)))
+
     def __getitem__(self, which: Which) -> Sample:
         i, rng = _drawn(which, len(self))
         scene, frame = self._frames[i]
@@ -110,12 +114,19 @@ class SceneSamples(Dataset[Sample]):
             raise ValueError("views must be at least 1 without points and boxes, got 0")
         if match and not (points and views):
             raise ValueError(f"match must go with points and views, got points={points!r} and views={views}")
+        if point_transform is not None and not points:
+            raise ValueError(f"point_transform must go with points, got points={points!r}")
+        if view_transform is not None and not views:
+            raise ValueError(f"view_transform must go with views, got views={views}")
         self.dataset, self.spread, self.points, self.match, self.at = dataset, spread, points, match, at
         self.boxes, self.aligned, self.lift = boxes, aligned, lift
         self.view_transform, self.point_transform = view_transform, point_transform
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Sample]:  # as of FrameSamples
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, which: Which) -> Sample:
         i, rng = _drawn(which, len(self))
@@ -131,7 +142,7 @@ class SceneSamples(Dataset[Sample]):
             seen = visibility(points.xyz, _camera(views), torch.stack([view.depth for view in views]))
         if self.aligned and scene.aligned_from_world is not None:
             points = points.moved(scene.aligned_from_world)
-        if self.points and self.point_transform is not None:
+        if self.point_transform is not None:
             points = self.point_transform(points, rng)
         boxes = None
         if self.boxes:
@@ -183,7 +194,7 @@ class SeededSampler(DistributedSampler[Sample]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        rng = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        rng = torch.Generator().manual_seed((1_000_003 * self.seed + self.epoch) % 2**63)
         self.epoch += self.shuffle
         n = len(self.samples)
         order = torch.randperm(n, generator=rng) if self.shuffle else torch.arange(n)
@@ -227,7 +238,7 @@ class Batch:
 
     @property
     def frame_names(self) -> list[str]:
-        """V names, of which no two are equal: those of the scene and the frame."""
+        """V names, those of the scene and the frame: of frames that differ no two are equal."""
         scene = torch.repeat_interleave(self.view_ptr.diff()).tolist()
         return [f"{self.scenes[b]}/{frame}" for b, frame in zip(scene, self.frames, strict=True)]
 
@@ -236,8 +247,17 @@ class Batch:
         """(N,) int64, which of the B samples each point is of: ``batch`` of :func:`voxelize`."""
         return torch.repeat_interleave(self.ptr.diff())
 
-    def to(self, *device: object, **keywords: object) -> Batch:
-        return self._each(lambda tensor: tensor.to(*device, **keywords))  # type: ignore[call-overload]
+    def to(self, *target: object, **keywords: object) -> Batch:
+        """On another device, or its floating tensors in another dtype: as :meth:`torch.nn.Module.to`."""
+        place = [of for of in target if not isinstance(of, torch.dtype)]
+        others = {name: of for name, of in keywords.items() if name != "dtype"}
+
+        def moved(tensor: Tensor) -> Tensor:
+            if tensor.is_floating_point():
+                return tensor.to(*target, **keywords)  # type: ignore[call-overload]
+            return tensor.to(*place, **others) if place or "device" in others else tensor  # type: ignore[call-overload]
+
+        return self._each(moved)
 
     def pin_memory(self) -> Batch:
         return self._each(Tensor.pin_memory)
@@ -279,6 +299,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
             parts["points_from_world"] = torch.stack([c.points_from_world for c in clouds])
     ptr = _ptr([len(cloud) for cloud in clouds] if clouds else [0] * len(samples))
     matches = _all_or_none("matches", [sample.matches for sample in samples])
+    if matches and not views:
+        raise ValueError("matches must go with views, got none")
     if matches:
         parts["matches"] = Matches(
             _ptr(torch.cat([m.ptr.diff() for m in matches]).tolist()),
@@ -306,7 +328,11 @@ def _check_dataset(dataset: SceneDataset) -> None:
 
 
 def _drawn(which: Which, n: int) -> tuple[int, Generator | None]:
-    i, rng = (which, None) if isinstance(which, int) else (which[0], torch.Generator().manual_seed(which[1]))
+    try:
+        i, seed = map(index, which) if isinstance(which, tuple) else (index(which), None)
+    except (TypeError, ValueError):
+        raise TypeError(f"a sample must be asked for by its number, or that and a seed, got {which!r}") from None
+    rng = None if seed is None else torch.Generator().manual_seed(seed)
     if not -n <= i < n:
         raise IndexError(f"sample {i} is not among {n}")
     return i, rng

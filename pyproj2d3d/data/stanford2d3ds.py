@@ -32,7 +32,16 @@ import numpy as np
 import torch
 
 from ..camera import Camera
-from .images import ENCODINGS, ColorFile, DepthFile, check_depth_mode, decoded_image, image_header, mapped
+from .images import (
+    ENCODINGS,
+    ColorFile,
+    DepthFile,
+    check_color_mode,
+    check_depth_mode,
+    decoded_image,
+    image_header,
+    mapped,
+)
 from .json_file import brief, read_json
 from .posed_images import Files, common_size, finite_poses
 from .scene import Frame, Frames
@@ -155,7 +164,7 @@ def read_frames(images: Path, area: int, room: str, area_5b: str = "as stored") 
     if not files:
         return Frames((), left_out)
     size = common_size(files, "depth", check_depth_mode)
-    color_size = common_size(files, "rgb", lambda path, mode: None)
+    color_size = common_size(files, "rgb", check_color_mode)
     if size != color_size:
         first = next(iter(files.values()))["rgb"]
         raise ValueError(f"{first}: colour must have the size of depth, {size} (H, W), got {color_size}")

@@ -256,11 +256,18 @@ class Relabel:
 
     table: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        for c in self.table:
+            check_int("table", c, -1)
+
     def __call__(self, points: Points, rng: Generator | None = None) -> Points:
         if points.semantic is None:
             return points
-        if len(points) and not int(points.semantic.max()) < len(self.table):
-            raise ValueError(f"points must have classes below {len(self.table)}, got {int(points.semantic.max())}")
+        if len(points):
+            low, high = (int(c) for c in points.semantic.aminmax())
+            if not -1 <= low <= high < len(self.table):
+                bad = low if low < -1 else high
+                raise ValueError(f"points must have classes from -1 to {len(self.table) - 1}, got {bad}")
         table = torch.tensor((*self.table, -1), device=points.semantic.device)
         return replace(points, semantic=table[points.semantic])
 

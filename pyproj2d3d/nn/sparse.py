@@ -7,7 +7,7 @@ that share kernel maps. Where it is silently wrong they raise, or do what one ex
 - Layers that share an ``indice_key`` must have the same voxels, kernel size and dilation; only submanifold layers share
   one to convolve again, and an inverse convolution needs the key of a strided one or of a pool. Else a ValueError.
 - Extents that a stride does not divide lose no voxel: the output has one plane more than spconv's floor where the last
-  inputs would otherwise be in no output.
+  inputs would otherwise be in no output. (Dilated kernels with a stride leave out what spconv's do.)
 - Voxels that are there twice or out of range are an error; memory layout does not matter.
 
 A kernel of size 1 and stride 1 is a matrix product without a map or a key, and as in spconv its weight is read as
@@ -93,14 +93,14 @@ class _Kernel(SparseModule):
         return shared, {} if self.indice_key is None else {self.indice_key: shared}
 
     def _out_shape(self, shape: list[int]) -> list[int]:
-        """Of a dense convolution, and one more where its last inputs would otherwise be in no output."""
+        """Of a dense convolution, and without dilation one more where its last inputs would else be in no output."""
         out = []
         for n, size, stride, padding, dilation in zip(
             shape, self.kernel_size, self.stride, self.padding, self.dilation, strict=True
         ):
             reach = dilation * (size - 1) + 1
             dense = (n + 2 * padding - reach) // stride + 1
-            all_read = max(-((reach - n - padding) // stride), 0) + 1
+            all_read = max(-((reach - n - padding) // stride), 0) + 1 if dilation == 1 else 0
             begins_inside = (n - 1 + padding) // stride + 1
             out.append(max(dense, min(all_read, begins_inside), 0))
         return out

@@ -53,7 +53,8 @@ def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
     """(M, ...) to (N, ...): what each point's voxel has; ``nowhere`` for a point that is in none.
 
     Raises:
-        TypeError, ValueError: ``of_voxels`` is no tensor, is elsewhere than the voxels or has not a row for each.
+        TypeError, ValueError: ``of_voxels`` is no tensor, is elsewhere than the voxels or has not a row for each, or
+            its dtype has no such ``nowhere``.
     """
     if not isinstance(of_voxels, Tensor):
         raise TypeError(f"of_voxels must be a tensor, got {type(of_voxels).__name__}")
@@ -62,5 +63,8 @@ def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
             f"of_voxels must have {len(voxels.coords)} rows, one for each voxel, got shape {tuple(of_voxels.shape)}"
         )
     check_device("of_voxels", of_voxels, "voxels", voxels.inverse)
+    held = torch.tensor(nowhere, dtype=torch.float64).to(of_voxels.dtype).item()
+    if not of_voxels.is_floating_point() and held != nowhere:
+        raise ValueError(f"nowhere must be a value of {of_voxels.dtype}, got {nowhere}")
     rows = torch.cat((of_voxels, of_voxels.new_full((1, *of_voxels.shape[1:]), nowhere)))
     return rows[voxels.inverse]  # -1 is the last row

@@ -51,7 +51,8 @@ def load_weights(
 
     Raises:
         ValueError: the file is damaged, or holds more than tensors and plain values, or no weights; a key is missing
-            or unexpected; or a weight has another shape. Nothing has been loaded then.
+            or unexpected; or a weight has another shape, or values that the network's dtype cannot hold.
+            Nothing has been loaded then.
         OSError: the file cannot be opened.
 
     A sparse convolution's weight may be in spconv 2's layout, (C_out, k, k, k, C_in), or in that of spconv 1 and early
@@ -69,16 +70,16 @@ def load_weights(
     skip = tuple(filter(None, (skip,) if isinstance(skip, str) else skip))  # every key begins with the empty one
     weights = {key: w for key, w in weights.items() if not key.startswith(skip)}
     wanted = {key: w for key, w in net.state_dict().items() if not key.startswith(skip)}
-    kernels = {
-        f"{name}.weight"
-        for name, m in net.named_modules()
-        if isinstance(m, SparseModule) and f"{name}.weight" in wanted
-    }
+    layers = (name for name, module in net.named_modules() if isinstance(module, SparseModule))
+    kernels = {f"{name}.weight".removeprefix(".") for name in layers}  # the network may be a layer itself
     ready, wrong = {}, []
     for key in wanted.keys() & weights.keys():
         ready[key] = _in_our_layout(weights[key], wanted[key], turn_1x1) if key in kernels else weights[key]
         if ready[key].shape != wanted[key].shape:
             wrong.append(f"{key} must have shape {tuple(wanted[key].shape)}, got {tuple(weights[key].shape)}")
+        elif not _fits(ready[key], wanted[key].dtype):
+            kind = "meta" if ready[key].is_meta else str(ready[key].dtype).removeprefix("torch.")
+            wrong.append(f"{key} must have values of {str(wanted[key].dtype).removeprefix('torch.')}, got {kind}")
     missing = wanted.keys() - weights.keys()
     if not any(key.endswith(COUNTER) for key in weights):
         missing = {key for key in missing if not key.endswith(COUNTER)}
@@ -101,6 +102,15 @@ def _in_our_layout(weight: Tensor, wanted: Tensor, turn_1x1: bool) -> Tensor:
     elif weight.shape == wanted.shape and size == [1, 1, 1] and turn_1x1:
         weight = weight.reshape(out, into).T.reshape(wanted.shape)
     return weight
+
+
+def _fits(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether it can be copied, and finite values remain so."""
+    if weight.is_meta or weight.is_quantized or weight.layout != torch.strided:
+        return False
+    if weight.is_complex() and not dtype.is_complex:
+        return False
+    return bool((weight.isfinite() == weight.to(dtype).isfinite()).all())
 
 
 def _some(problems: list[str]) -> list[str]:
@@ -131,7 +141,8 @@ def _file(path: str | Path) -> Any:
         if Path(path).suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            with open(path, "rb"):  # a folder, say, is named then
+                return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

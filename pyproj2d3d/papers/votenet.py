@@ -126,7 +126,8 @@ class VoteNetData(SceneDataModule):
 
     def training_boxes(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, Tensor]:
         """All boxes (K, 7) of every so many-th training scene, as it is, and their classes (K,)."""
-        samples = self._samples("fit", False, points=self.kind.of_instances)  # otherwise boxes alone are read
+        boxes_alone = {} if self.kind.of_instances else {"points": False, "point_transform": None}
+        samples = self._samples("fit", False, **boxes_alone)
         some = Subset(samples, range(rank, len(samples), processes))
         if rank == 0 and len(samples) >= SLOW:
             print(f"reading the boxes of {len(samples)} training scenes", file=sys.stderr)
@@ -143,8 +144,8 @@ class VoteNetData(SceneDataModule):
         if not self.kind.of_instances:
             vary = [FlipAxis(0), Rotate(z=math.radians(30)), Scale((0.85, 1.15))]
         transform = Compose([Relabel(self.kind.table), *(vary if training else [])])
-        boxes = {"boxes": not self.kind.of_instances, "aligned": True, "lift": True}
-        return super()._samples(stage, training, **boxes, point_transform=transform, **others)
+        options = {"boxes": not self.kind.of_instances, "aligned": True, "lift": True, "point_transform": transform}
+        return super()._samples(stage, training, **options | others)
 
 
 class VoteNetDetector(LightningModule):

@@ -133,12 +133,14 @@ def test_an_encoding_goes_by_its_name_or_its_scale():
         (0, "depth_scale must be positive and finite, got 0"),
         (-1000.0, "depth_scale must be positive and finite, got -1000.0"),
         (float("inf"), "depth_scale must be positive and finite, got inf"),
-        (float("nan"), "depth_scale must be positive and finite, got nan"),
+        (float("nan"), "depth_scale must be a number, got NaN"),
     ],
 )
 def test_an_encoding_that_is_none_is_an_error(encoding, wanted):
     with pytest.raises(ValueError, match=re.escape(wanted)):
         depth_encoding(encoding)
+    with pytest.raises(TypeError, match="depth_scale must be a number, got None"):
+        depth_encoding(None)
 
 
 # Labels by table.
@@ -215,6 +217,12 @@ def test_colour_is_rgb_whatever_the_file_has(tmp_path, pixels, wanted):
     found = ColorFile(saved(tmp_path / "c.png", np.array(pixels, dtype=np.uint8)))()
     assert found.dtype == np.uint8
     assert found.tolist() == wanted
+
+
+def test_grey_of_16_bits_is_no_colour(tmp_path):
+    file = ColorFile(saved(tmp_path / "c.png", np.array([[61420, 255]], dtype=np.uint16)))
+    with pytest.raises(ValueError, match=r"c.png: colour must be an image of 8 bits a channel, got Pillow mode I"):
+        file()
 
 
 def test_a_header_is_read_without_the_pixels(tmp_path):

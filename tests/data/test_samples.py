@@ -2,11 +2,14 @@
 
 import math
 import os
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Subset as DataSubset
 
 from pyproj2d3d import Camera, project, sample, visibility
 from pyproj2d3d.data import Boxes, Cloud, PosedFolders, Scene, SceneDataset, write_room
@@ -57,6 +60,25 @@ def test_every_frame_is_a_sample_and_every_other_one_where_asked_for(rooms):
     every_other = FrameSamples(rooms, every=2)
     assert [every_other[i].frames[0] for i in range(3)] == ["frame-000000", "frame-000002", "frame-000004"]
     assert len(every_other) == 3 + 2 + 2
+
+
+def test_samples_are_asked_for_by_numbers_of_any_kind_and_by_nothing_else(rooms):
+    frames, scenes = FrameSamples(rooms), SceneSamples(rooms)
+    assert len(list(DataSubset(frames, np.arange(3)))) == len(list(DataSubset(scenes, torch.arange(3)))) == 3
+    assert torch.equal(frames[1, np.int64(7)].views[0].color, frames[1].views[0].color)
+    for wrong in ([0, 1], (0, 1, 2), 1.0, (0, None)):
+        with pytest.raises(TypeError, match=re.escape(f"or that and a seed, got {wrong!r}")):
+            frames[wrong]
+
+
+def test_an_index_error_of_a_transform_does_not_end_a_loop(rooms):
+    def broken(of, rng):
+        return [][0]
+
+    for samples in (FrameSamples(rooms, transform=broken), SceneSamples(rooms, point_transform=broken)):
+        with pytest.raises(IndexError, match="list index out of range"):
+            list(samples)
+    assert len(list(FrameSamples(rooms))) == sum(FRAMES)
 
 
 def test_a_batch_of_frames_holds_their_pixels_and_cameras(rooms):
@@ -214,6 +236,10 @@ def test_a_batch_moves_to_a_device_and_dtype_tensors_keep_theirs(rooms):
     assert moved.semantic.dtype == torch.int64
     assert moved.scenes == batch.scenes
     assert same(batch.to("cpu"), batch)
+    for wide in (batch.to(torch.float64), batch.to("cpu", torch.float64), batch.to(device="cpu", dtype=torch.float64)):
+        assert wide.points.dtype == wide.depth.dtype == wide.camera.dtype == torch.float64
+        assert same(replace(wide, points=batch.points, depth=batch.depth, camera=batch.camera), batch)
+    assert batch.to("meta", torch.float64).ptr.device.type == "meta"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs CUDA")
@@ -269,6 +295,12 @@ def test_what_samples_cannot_be_made_of_is_named(rooms, tmp_path):
         SceneSamples(rooms, points=False)
     with pytest.raises(ValueError, match="match must go with points and views, got points=True and views=0"):
         SceneSamples(rooms, match=True)
+    with pytest.raises(ValueError, match="point_transform must go with points, got points=False"):
+        SceneSamples(rooms, points=False, boxes=True, point_transform=Shift(1.0))
+    with pytest.raises(ValueError, match="view_transform must go with views, got views=0"):
+        SceneSamples(rooms, view_transform=Flip())
+    with pytest.raises(ValueError, match="matches must go with views, got none"):
+        collate([replace(SceneSamples(rooms, views=1, match=True)[0, 0], views=(), frames=())])
     with pytest.raises(IndexError, match="sample 12 is not among 12"):
         FrameSamples(rooms)[12]
     write_room(tmp_path / "bare", frames=1, points=0, size=SIZE)

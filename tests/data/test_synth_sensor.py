@@ -101,6 +101,7 @@ def test_the_projector_on_the_right_leaves_a_shadow_on_the_left_of_what_is_near(
     assert np.array_equal(hidden | expected, hidden)
     assert hidden.sum() - expected.sum() <= 40  # one column on the border
     assert not shadow(wall_at(2.0), 400.0).any()
+    assert np.array_equal(shadow(depth[:, ::-1], -400.0), hidden[:, ::-1])  # the image mirrored
 
 
 def test_facing_is_the_cosine_to_the_ray_on_planes():

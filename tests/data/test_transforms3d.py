@@ -130,6 +130,8 @@ def test_what_is_kept_must_be_there():
         points.keep(torch.tensor([-1, 4]))
     with pytest.raises(TypeError, match="which must be bool or int64, got float32"):
         points.keep(torch.ones(4))
+    with pytest.raises(TypeError, match="which must be a tensor, got list"):
+        points.keep([0, 1])
     assert len(points.keep(torch.tensor([], dtype=torch.int64))) == 0
 
 
@@ -434,8 +436,12 @@ def test_classes_get_other_numbers_and_no_label_stays_none():
     unlabelled = replace(points, semantic=None)
     assert Relabel((1,))(unlabelled) is unlabelled
     assert len(Relabel((1,))(points.keep(torch.zeros(5, dtype=torch.bool)))) == 0
-    with pytest.raises(ValueError, match="points must have classes below 2, got 2"):
+    with pytest.raises(ValueError, match="points must have classes from -1 to 1, got 2"):
         Relabel((1, 0))(points)
+    with pytest.raises(ValueError, match="points must have classes from -1 to 2, got -2"):
+        Relabel((1, 0, 2))(replace(points, semantic=torch.tensor([2, 0, -2, 1, 2])))
+    with pytest.raises(ValueError, match="table must be at least -1, got -3"):
+        Relabel((1, -3))
 
 
 def test_a_cloud_without_colours_or_labels_stays_so():

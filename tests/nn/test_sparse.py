@@ -258,6 +258,16 @@ def test_every_voxel_of_any_extent_has_an_output_unless_the_stride_steps_over_it
         assert low.spatial_shape[2] in (dense, dense + 1)
 
 
+@pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 2, 0, 2), (2, 2, 0, 3), (4, 3, 2, 2)])
+@pytest.mark.parametrize("n", [5, 7, 8, 10])
+def test_dilated_kernels_with_a_stride_have_the_extent_of_dense_ones(size, stride, padding, dilation, n):
+    x = some_tensor(shape=[n, n, n], share=0.5)
+    layer = made(SparseConv3d(3, 4, size, stride, padding, dilation))
+    low, dense = layer(x), F.conv3d(x.dense(), kernel_of(layer), layer.bias, stride, padding, dilation)
+    assert low.spatial_shape == list(dense.shape[2:])
+    assert_alike(low.features, at(dense, low.indices), x, layer)
+
+
 def test_indices_that_are_not_contiguous_are_read_as_they_are():
     """``mask.nonzero().int()`` lies column by column in memory; spconv reads it row by row."""
     x, layer = some_tensor(), made(SubMConv3d(3, 4, 3))

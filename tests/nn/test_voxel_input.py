@@ -95,3 +95,13 @@ def test_what_is_not_of_these_voxels_is_not_carried_to_the_points(of_voxels, err
     _, voxels = voxel_tensor(points, torch.zeros(3, 1), 1.0, torch.tensor([0, 3]))
     with pytest.raises(error, match=message):
         at_points(of_voxels, voxels, 0)
+
+
+def test_what_is_nowhere_must_be_a_value_of_the_dtype():
+    points = torch.tensor([[0.1, 0.0, 0.0], [float("nan"), 0.0, 0.0]])
+    _, voxels = voxel_tensor(points, torch.zeros(2, 1), 1.0, torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match=r"nowhere must be a value of torch.uint8, got -1"):
+        at_points(torch.zeros(1, dtype=torch.uint8), voxels, -1)
+    assert at_points(torch.zeros(1, dtype=torch.uint8), voxels, 255).tolist() == [0, 255]
+    assert at_points(torch.zeros(1, dtype=torch.int64), voxels, -1).tolist() == [0, -1]
+    assert at_points(torch.zeros(1, dtype=torch.bool), voxels, True).tolist() == [False, True]

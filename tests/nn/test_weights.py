@@ -166,6 +166,16 @@ def test_a_1x1_kernel_that_was_read_the_other_way_is_turned():
     assert torch.equal(net(x).features, weight.T)
 
 
+def test_a_layer_that_is_itself_the_network_is_turned_as_one_within():
+    weight = torch.arange(4.0)
+    for loaded, turn in ((weight.view(2, 1, 1, 1, 2), True), (weight.view(1, 1, 1, 2, 2), False)):
+        alone, within = SubMConv3d(2, 2, 1, bias=False), nn.Sequential(SubMConv3d(2, 2, 1, bias=False))
+        load_weights(alone, {"weight": loaded}, turn_1x1=turn)
+        load_weights(within, {"0.weight": loaded}, turn_1x1=turn)
+        assert torch.equal(alone.weight, within[0].weight)
+    load_weights(SubMConv3d(2, 4, 3, bias=False), {"weight": torch.randn(3, 3, 3, 2, 4)})
+
+
 def test_the_names_of_pointgroup_load_from_a_checkpoint_with_heads(tmp_path):
     """input_conv, unet.blocks.block0.conv_branch, ...; the heads are told, or left out by name."""
     theirs = seeded(small_pointgroup(), torch.float32)
@@ -202,6 +212,32 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded():
     with pytest.raises(ValueError, match=r"final\.weight must have shape"):
         load_weights(ours, state, strict=False)
     assert torch.equal(ours.conv0p1s1.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("bad", "got"),
+    [
+        (torch.ones(2, 2, device="meta"), "meta"),
+        (torch.tensor([[1e300, 0], [0, 0]], dtype=torch.float64), "float64"),
+        (torch.ones(2, 2, dtype=torch.complex64), "complex64"),
+        (torch.eye(2).to_sparse(), "float32"),
+    ],
+    ids=["meta", "too large", "complex", "sparse"],
+)
+def test_values_that_the_network_cannot_hold_are_named_and_nothing_is_loaded(bad, got):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = {key: w.clone() for key, w in net.state_dict().items()}
+    state = {**{key: torch.ones_like(w) for key, w in before.items()}, "1.weight": bad}
+    with pytest.raises(ValueError, match=f"1.weight must have values of float32, got {got}"):
+        load_weights(net, state)
+    assert all(torch.equal(w, before[key]) for key, w in net.state_dict().items())
+
+
+def test_values_that_are_not_finite_in_the_file_load_as_they_are():
+    net = nn.Linear(1, 2, bias=False)
+    load_weights(net, {"weight": torch.tensor([[float("inf")], [float("nan")]], dtype=torch.float64)})
+    assert net.weight[0].item() == float("inf")
+    assert net.weight[1].isnan()
 
 
 def test_two_keys_of_one_name_are_an_error():
@@ -299,6 +335,12 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path):
     for name in ("m.pth", "m.safetensors"):
         with pytest.raises(FileNotFoundError, match=name.replace(".", r"\.")):
             load_weights(nn.Linear(1, 1), tmp_path / name)
+
+
+def test_a_folder_is_no_file_and_is_named(tmp_path):
+    (tmp_path / "dir.safetensors").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"dir\.safetensors"):
+        load_weights(nn.Linear(1, 1), tmp_path / "dir.safetensors")
 
 
 def test_keys_that_are_no_names_are_no_state_dict():

@@ -87,9 +87,11 @@ def shadow(depth: np.ndarray, focal: float) -> np.ndarray:
     """(H, W) bool: is something between the surface and the projector? It is on the left of what is nearer.
 
     In the projector's image a pixel lies farther left the nearer its surface is; where the order of a row turns round,
-    the farther surface is hidden.
+    the farther surface is hidden. An image that is mirrored (``focal`` < 0) has its shadows on the right.
     """
-    column = np.arange(depth.shape[1]) - abs(focal) * BASELINE / depth
+    if focal < 0:
+        return shadow(depth[:, ::-1], -focal)[:, ::-1]
+    column = np.arange(depth.shape[1]) - focal * BASELINE / depth
     leftmost = np.minimum.accumulate(column[:, ::-1], axis=1)[:, ::-1]
     hidden = np.zeros(depth.shape, dtype=bool)
     hidden[:, :-1] = column[:, :-1] > leftmost[:, 1:]
