@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,28 @@ def test_bad_input_leaves_the_metric_as_it_was(name):
 def test_without_any_update_the_scores_are_nan_or_zero(name):
     for score in make(name).compute():
         assert (score.isnan() | (score == 0)).all()
+
+
+def test_one_class_is_a_class_still():
+    """torchmetrics itself makes numbers of tensors with one element."""
+    labels, boxes = torch.zeros(3, 6, 5, dtype=torch.int64), torch.eye(2, 7) + 1
+    instances, nothing = torch.arange(40) // 20, torch.zeros(2, dtype=torch.int64)
+    ones, masks = torch.ones(2), instances == torch.arange(2)[:, None]
+    made = {
+        SegmentationMetric(1): (labels, labels),
+        ReleasedGadMetric(1): (labels, labels),
+        InstanceMetric([3], min_region=1): (masks, nothing + 3, ones, torch.full((40,), 3), instances),
+        DetectionMetric(1): (boxes, nothing, ones, boxes, nothing),
+    }
+    for metric, given in made.items():
+        for scores in (
+            metric(*given),
+            metric.compute(),
+            metric.compute(),
+            pickle.loads(pickle.dumps(metric)).compute(),
+        ):
+            for name, value in scores._asdict().items():
+                assert value.tolist() == ([1.0] if name.startswith("class_") else 1.0), name
 
 
 def test_both_kinds_of_miou_in_one_collection():

@@ -6,7 +6,8 @@ anything is counted; ``compute`` returns the scores of all processes together, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -27,10 +28,26 @@ except ImportError as error:
 __all__ = ["DetectionMetric", "InstanceMetric", "ReleasedGadMetric", "SegmentationMetric"]
 
 
-class SegmentationMetric(Metric):
-    """:func:`segmentation_scores` of all batches. ``kwargs`` are those of every torchmetrics class."""
+class _Scores(Metric):
+    """A metric of ours. torchmetrics makes a number of every tensor of one element, also where that is a class."""
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
+
+    def _wrap_compute(self, compute: Callable[[], Any]) -> Callable[[], Any]:
+        squeezed = super()._wrap_compute(compute)
+
+        @wraps(compute)
+        def scores() -> Any:
+            all_of_them = squeezed()
+            of_classes = {name: value for name, value in all_of_them._asdict().items() if name.startswith("class_")}
+            return all_of_them._replace(**{name: value.reshape(-1) for name, value in of_classes.items()})
+
+        return scores
+
+
+class SegmentationMetric(_Scores):
+    """:func:`segmentation_scores` of all batches. ``kwargs`` are those of every torchmetrics class."""
+
     confusion: Tensor  # (C, C + 1) int64
 
     def __init__(self, n_classes: int, **kwargs: Any):
@@ -48,10 +65,9 @@ class SegmentationMetric(Metric):
         return segmentation_scores(self.confusion)
 
 
-class ReleasedGadMetric(Metric):
+class ReleasedGadMetric(_Scores):
     """:func:`released_gad_scores` of all images: another mIoU, not to be compared with others."""
 
-    is_differentiable, higher_is_better, full_state_update = False, True, False
     iou_sum: Tensor
     images_found: Tensor
     accuracy_sum: Tensor
@@ -85,10 +101,9 @@ class ReleasedGadMetric(Metric):
         )
 
 
-class _AveragePrecisionMetric(Metric):
+class _AveragePrecisionMetric(_Scores):
     """What average precisions accumulate: the verdicts of every scene."""
 
-    is_differentiable, higher_is_better, full_state_update = False, True, False
     rows: list[Tensor] | Tensor  # one (R, 4) for each scene; put together by torchmetrics where it gathered them
     targets: Tensor  # (C,) int64
 
