@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryFile
 from typing import Any
 
+import lightning.pytorch
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -23,10 +25,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from .report_training import draw_curves
+from .train_resume import GoesOn
 
 PAPERS = {  # the file, and in it the model and the data
     "segment3d": ("segment3d", "Segment3D", "Segment3DData"),
@@ -41,6 +44,7 @@ PAPERS = {  # the file, and in it the model and the data
 }
 ROOMS = "rooms"  # the settings for a small machine
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SAY_WHAT_IS_WRONG = [Path(__file__).parent, Path(lightning.pytorch.__file__).parent]  # errors raised in these folders
 LINKED = ("model.classes", "model.init")  # come from elsewhere
 
 
@@ -64,6 +68,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
     model, data = (getattr(module, name) for name in classes)
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
     warnings.filterwarnings("ignore", "Found .* in eval mode")  # frozen teachers
+    warnings.filterwarnings("ignore", ".*ended before the epoch ended")  # GoesOn takes its other batches
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     given.add_argument("--ckpt_path", type=Path)
     given.add_argument("--settings", default=ROOMS)
@@ -80,18 +85,21 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             seed_everything_default=0,
             trainer_defaults={
                 "log_every_n_steps": 1,
-                "callbacks": [*best_and_last(model.MONITOR), OwnBuffers(), SameDraws(), Curves()],
+                "callbacks": [*best_and_last(model.MONITOR), OwnBuffers(), GoesOn(), Curves()],
             },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+    except MisconfigurationException as error:
+        print(f"pyproj2d3d: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     except SIGTERMException:
         raise SystemExit(143) from None  # or a scheduler would take the run for a finished one
     except (OSError, ValueError) as error:
         wrong, where, line = raised(error)
-        if not where.is_relative_to(Path(__file__).parent):
+        if not any(where.is_relative_to(folder) for folder in SAY_WHAT_IS_WRONG):
             raise
-        print(f"pyproj2d3d: {wrong} ({where.name}, line {line})", file=sys.stderr)  # our own say what is wrong
+        print(f"pyproj2d3d: {wrong} ({where.name}, line {line})", file=sys.stderr)
         raise SystemExit(1) from error
 
 
@@ -177,8 +185,9 @@ class PaperCLI(LightningCLI):
             parser.set_defaults({key: value for key, value in self.kept.items() if key not in LINKED})
         except (KeyError, ValueError) as error:
             with _said_in_a_line():
-                wanted = f"must be a checkpoint of {self.paper}"
-                raise ValueError(f"{self.checkpoint}: {wanted}, got one with {error}") from None
+                wanted, unknown = f"must be a checkpoint of {self.paper}", re.search('"(.+?)"', str(error))
+                got = f"one with {unknown[1] if unknown else error}"
+                raise ValueError(f"{self.checkpoint}: {wanted}, got {got}") from None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Without Lightning's warning that sys.argv has words too: ours are from there."""
@@ -190,6 +199,11 @@ class PaperCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """What is wrong with arguments, files and folders is found here, and not after the first epoch."""
         with _said_in_a_line():
+            root, init = self._get(self.config, "data.root"), self._get(self.config, "init")
+            if root is not None and not Path(root).exists():  # before any weights are downloaded
+                raise FileNotFoundError(f"{root}: must be the folder of a dataset, there is none")
+            if init is not None and self.checkpoint is not None:
+                raise ValueError("--init and --ckpt_path must not go together: one begins a run, the other goes on")
             super().instantiate_classes()
             if self.trainer.precision not in PRECISIONS:  # with the others Lightning would convert positions too
                 raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.trainer.precision}")
@@ -208,7 +222,7 @@ class PaperCLI(LightningCLI):
                 if not len(self.datamodule.dataset(stage)):
                     hint = "; --trainer.limit_val_batches 0 trains without" if validates else ""
                     raise ValueError(f"{self.datamodule.root}: has no scene to {stage}{hint}")
-            Path(self.trainer.default_root_dir).mkdir(parents=True, exist_ok=True)
+            check_writable(Path(self.trainer.default_root_dir))
 
     def _check_weights(self) -> None:
         ours = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
@@ -223,6 +237,9 @@ class PaperCLI(LightningCLI):
         chosen = self._get(self.config_init, "trainer")
         if chosen["logger"] in (None, True):
             kwargs["logger"] = CSVLogger(chosen["default_root_dir"], name="")
+        if chosen["enable_checkpointing"] is False:
+            others = [call for call in self.trainer_defaults["callbacks"] if not isinstance(call, ModelCheckpoint)]
+            self.trainer_defaults["callbacks"] = others
         plugins = chosen["plugins"] or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeFiles()]
         return super().instantiate_trainer(**kwargs)
@@ -249,6 +266,15 @@ def kept_in(checkpoint: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     return arguments, shapes
 
 
+def check_writable(folder: Path) -> None:
+    """Makes the folder. That its modes allow to write does not mean that its file system does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"{folder}: must be a folder to write into ({error.strerror})") from None
+
+
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:
     return {f"{group}.{name}": value for group, some in tree.items() for name, value in some.items()}
 
@@ -258,7 +284,7 @@ def _said_in_a_line() -> Iterator[None]:
     """Bad input is a line on stderr and status 2; what comes up later, in training, is an exception."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MisconfigurationException) as error:
         print(f"pyproj2d3d: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
@@ -270,17 +296,6 @@ class OwnBuffers(Callback):
     def on_validation_start(self, trainer: Trainer, _: LightningModule) -> None:
         if isinstance(trainer.strategy.model, DistributedDataParallel):
             trainer.strategy.model.broadcast_buffers = False
-
-
-class SameDraws(Callback):
-    """What torch draws in an epoch, as for dropout, is the same in a run that goes on."""
-
-    def on_fit_start(self, trainer: Trainer, _: LightningModule) -> None:
-        self.seed = torch.initial_seed()
-
-    def on_train_batch_start(self, trainer: Trainer, _: LightningModule, batch: Any, i: int) -> None:
-        if i == 0:  # not before: where an iterator is made it draws, too
-            torch.manual_seed((self.seed + trainer.current_epoch * trainer.world_size + trainer.global_rank) % 2**63)
 
 
 class Curves(Callback):

@@ -42,7 +42,8 @@ MAY_IMPORT = {
         *("report_training", "report_embedding", "report_boxes"),
     ],
     "studies": ["papers", "data", "jobs", "report_study"],
-    "train": ["report_training"],  # and the paper it is asked for
+    "train_resume": [],
+    "train": ["report_training", "train_resume"],  # and the paper it is asked for
     "jobs": ["data"],
     "report_study": ["report_training"],
     "reproduce": ["jobs", "data"],  # and the study it is asked for
@@ -61,6 +62,7 @@ AT_THE_TOP = {
     "metrics": {"torch", "torchmetrics"},
     "papers": {"torch", "lightning"},  # nothing imports a paper, or train, until it is trained
     "train": {"torch", "lightning", "yaml"},
+    "train_resume": {"torch", "lightning"},
     "studies": {"lightning"},
     "jobs": {"tqdm"},  # nothing imports it, or reproduce, until a study is run
     "reproduce": {"torch"},

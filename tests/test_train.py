@@ -1,6 +1,7 @@
 """Does ``pyproj2d3d fit`` do what the README says: train, go on, score, alone or in two processes, and name errors?"""
 
 import csv
+import errno
 import multiprocessing
 import os
 import re
@@ -17,17 +18,17 @@ import torch
 pytest.importorskip("lightning", reason="the extra train is not installed")
 
 import yaml
-from labelled_clouds import Clouds
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from pyproj2d3d.cli import main
 from pyproj2d3d.data import RoomOptions
-from pyproj2d3d.data.datamodule import SceneDataModule
 from pyproj2d3d.data.synth.generate import generate
-from pyproj2d3d.train import PAPERS, SameDraws, WholeFiles, best_and_last, settings_of
+from pyproj2d3d.train import PAPERS, WholeFiles, best_and_last, check_writable, settings_of
+from pyproj2d3d.train_resume import GoesOn
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's calls of jsonargparse
+UNTAUGHT = ["--model.teacher_weights", "random"]
 QUIET = [
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
     *("--trainer.accelerator", "cpu", "--data.workers", "0", "--trainer.log_every_n_steps", "1"),
@@ -116,8 +117,43 @@ def test_a_run_goes_on_with_its_own_settings_but_for_those_that_are_said(one, tm
     command = ["fit", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6], "--model.power", "0.5"]
     assert main([*command, "--trainer.max_epochs", "3"]) == 0
     assert len(losses(tmp_path / "version_0")) == 1  # the third epoch
+    assert rates_in(tmp_path) == {0.01}
     model, data = settings_in(tmp_path)
     assert (model["voxel_size"], model["power"], data["batch_size"]) == (0.4, 0.5, 4)
+
+
+def rates_in(folder):
+    state = torch.load(folder / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    return {group["initial_lr"] for group in state["optimizer_states"][0]["param_groups"]}
+
+
+def test_what_is_said_of_the_optimiser_counts_where_a_run_goes_on(one, tmp_path):
+    last = str(one / "checkpoints" / "last.ckpt")
+    command = ["fit", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6], "--model.lr", "0.003"]
+    assert main([*command, "--trainer.max_epochs", "3"]) == 0
+    assert rates_in(tmp_path) == {0.003}
+
+
+def test_a_run_of_so_many_steps_goes_on(one, rooms, tmp_path):
+    command = ["fit", "segment3d", "--data.root", str(rooms), *QUIET, "--data.batch_size", "2"]
+    command += ["--trainer.max_epochs", "-1", "--model.pictures", "0"]
+    assert main([*command, "--trainer.max_steps", "6", "--out", str(tmp_path / "whole")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stopped(self, trainer, model, outputs, batch, i):
+            if trainer.global_step == 3:  # within the second epoch
+                raise KeyboardInterrupt
+
+        patch.setattr(GoesOn, "on_train_batch_end", stopped)
+        with pytest.raises(SystemExit):
+            main([*command, "--trainer.max_steps", "6", "--out", str(tmp_path / "begun")])
+    last = tmp_path / "begun" / "version_0" / "checkpoints" / "last.ckpt"
+    again = [*command, "--trainer.max_steps", "6", "--out", str(tmp_path / "rest"), "--ckpt_path", str(last)]
+    assert main(again) == 0
+    whole, rest = tmp_path / "whole" / "version_0", tmp_path / "rest" / "version_0"
+    assert losses(rest) == losses(whole)[2:]
+    assert losses(rest, "val/miou") == losses(whole, "val/miou")[1:]
+    assert losses(whole, "step")[-len(losses(rest, "step")) :] == losses(rest, "step")
 
 
 def test_a_checkpoint_is_the_beginning_of_another_run(one, rooms, tmp_path):
@@ -132,7 +168,7 @@ def test_a_checkpoint_of_other_classes_or_none_is_named(one, tmp_path, capsys):
     other = tmp_path / "other.ckpt"
     for change, message in (
         ({"classes": ["a", "b"]}, "has 2 classes and the data 20, which are not the same: with --init it is"),
-        ({"teacher": 18}, "must be a checkpoint of segment3d, got one with"),
+        ({"teacher": 18}, "must be a checkpoint of segment3d, got one with model.teacher"),
         (
             {"width": 0.5},
             "net.conv0p1s1.weight must have shape [16, 3, 3, 3, 3], got [32, 3, 3, 3, 3]: with --init it is",
@@ -195,34 +231,6 @@ def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(every
     assert epochs == {best: every - 1, "last.ckpt": 2}
 
 
-class Random(Worse):
-    """It learns what torch draws, and its loader draws a number for each pass."""
-
-    def training_step(self, batch, _):
-        return self.weight * torch.rand(())
-
-    def on_train_batch_end(self, *_):
-        self.seen = [*getattr(self, "seen", []), self.weight.item()]
-
-
-def test_what_torch_draws_is_the_same_in_a_run_that_goes_on(tmp_path):
-    def run(epochs, checkpoint=None):
-        torch.manual_seed(0)
-        data = SceneDataModule(Clouds, samples="scenes", batch_size=2, workers=0)
-        trainer = Trainer(
-            max_epochs=epochs, default_root_dir=tmp_path, callbacks=[SameDraws()], limit_val_batches=0, **SILENT
-        )
-        model = Random()
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
-        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
-        return model.seen
-
-    whole, begun = run(3), run(1)
-    assert begun == whole[:2]
-    assert run(3, tmp_path / "1.ckpt") == whole[2:]
-    assert len(set(whole)) == 6
-
-
 def test_a_process_that_is_killed_as_it_writes_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     WholeFiles().save_checkpoint({"epoch": 1}, path)
@@ -267,13 +275,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
         (["segment3d", "--model.pictures", "-1"], "pictures must not be negative, and finite, got -1"),
         (["segment3d", "--data.train_split", "nope"], "nope"),
         (["segment3d", "--trainer.precision", "64-true"], "precision must be one of 32-true, bf16-mixed, 16-mixed"),
+        (["segment3d", "--trainer.devices", "0"], "devices"),
+        (["segment3d", "--trainer.limit_train_batches", "1.5"], "limit_train_batches"),
+        (["ppkt", "--data.root", "nowhere"], "nowhere: must be the folder of a dataset, there is none"),
+        (["ppkt", *UNTAUGHT, "--model.lr", "0"], "lr must be positive and finite, got 0"),
+        (["ppkt", *UNTAUGHT, "--model.momentum", "-2"], "momentum must not be negative, and finite, got -2"),
+        (["ppkt", *UNTAUGHT, "--model.temperature", "0"], "temperature must be positive and finite, got 0"),
+        (["ppkt", *UNTAUGHT, "--model.voxel_size", "0"], "voxel_size must be positive and finite, got 0"),
+        (["pointcontrast", "--model.temperature", "0"], "temperature must be positive and finite, got 0"),
         (["segment3d", "--optimizer", "Adam"], "^usage: pyproj2d3d fit segment3d .options.\n.*\n.*optimizer.*\n$"),
     ],
     ids=str,
 )
 def test_what_cannot_be_trained_is_named(arguments, message, tmp_path, monkeypatch, capsys, rooms):
     monkeypatch.chdir(tmp_path)
-    if arguments and arguments[0] == "segment3d" and "--data.root" not in arguments:
+    if arguments and arguments[0] in PAPERS and "--data.root" not in arguments:
         arguments = [*arguments, "--data.root", str(rooms)]
     try:
         status = main(["fit", *arguments])
@@ -284,6 +300,67 @@ def test_what_cannot_be_trained_is_named(arguments, message, tmp_path, monkeypat
     assert re.search(message, said)
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_line(rooms, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(
+            [
+                "fit",
+                "segment3d",
+                "--data.root",
+                str(rooms),
+                "--out",
+                str(tmp_path / "out"),
+                "--trainer.accelerator",
+                "gpu",
+            ]
+        )
+    assert exit.value.code == 2
+    assert "No supported gpu backend found" in capsys.readouterr().err
+
+
+def test_a_run_begins_or_goes_on_and_not_both(one, tmp_path, capsys):
+    last = str(one / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit) as exit:
+        main(["fit", "segment3d", "--ckpt_path", last, "--init", last, "--out", str(tmp_path / "out"), *QUIET[:6]])
+    assert exit.value.code == 2
+    assert "--init and --ckpt_path must not go together: one begins a run, the other goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--trainer.val_check_interval", "7"], 1, "val_check_interval"),
+        (["--ckpt_path", "{}", "--trainer.max_epochs", "0"], 2, "max_epochs=0"),
+    ],
+)
+def test_what_lightning_finds_when_it_begins_is_a_line(arguments, status, message, one, rooms, tmp_path, capsys):
+    last = str(one / "checkpoints" / "last.ckpt")
+    command = ["fit", "segment3d", "--data.root", str(rooms), "--out", str(tmp_path), *QUIET]
+    with pytest.raises(SystemExit) as exit:
+        main([*command, *(a.format(last) for a in arguments)])
+    assert exit.value.code == status
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_without_checkpoints_keeps_none(rooms, tmp_path):
+    command = ["fit", "segment3d", "--data.root", str(rooms), "--out", str(tmp_path), *QUIET]
+    assert main([*command, "--trainer.enable_checkpointing", "false", "--trainer.max_epochs", "1"]) == 0
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert losses(tmp_path / "version_0")
+
+
+def test_a_folder_that_cannot_be_written_into_is_named(tmp_path, monkeypatch):
+    def read_only(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    check_writable(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+    monkeypatch.setattr("pyproj2d3d.train.TemporaryFile", read_only)
+    with pytest.raises(OSError, match=r"new: must be a folder to write into \(Read-only file system\)"):
+        check_writable(tmp_path / "new")
 
 
 def test_a_score_without_a_checkpoint_is_refused(rooms, tmp_path, capsys):

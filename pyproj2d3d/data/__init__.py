@@ -8,7 +8,8 @@ from .points import Points
 from .posed_folder import PosedFolders, read_posed_folder
 from .room import Room, write_room
 from .s3dis import S3DIS
-from .samples import Batch, FrameSamples, Sample, SceneSamples, SeededSampler, collate
+from .sampler import SeededSampler
+from .samples import Batch, FrameSamples, Sample, SceneSamples, collate
 from .scannet import ScanNet
 from .scene import Boxes, Cloud, Frame, Frames, Scene, SceneDataset
 from .sunrgbd import SUNRGBD

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from ..ops._check import check_choice, check_int, check_number
 from .open_dataset import open_dataset
-from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, SeededSampler, ViewTransform, collate
+from .sampler import SeededSampler
+from .samples import Batch, FrameSamples, PointTransform, Sample, SceneSamples, ViewTransform, collate
 from .scene import SceneDataset
 from .synth.generate import GENERATION, rooms_at
 from .synth.options import RoomOptions

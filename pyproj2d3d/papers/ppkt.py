@@ -41,7 +41,7 @@ from ..data.datamodule import SceneDataModule
 from ..data.points import Points
 from ..data.samples import Batch
 from ..data.synth.options import RoomOptions
-from ..data.transforms import Compose, check_positive, generator_of
+from ..data.transforms import Compose, check_amount, check_positive, generator_of
 from ..data.transforms2d import to_size, varied_to_size
 from ..data.transforms3d import ElasticDistortion, Rotate, Scale, Shift
 from ..losses.contrastive import info_nce
@@ -113,7 +113,10 @@ class Student(LightningModule):
     ):  # fmt: skip
         super().__init__()
         check_choice("sampling", sampling, "random", "one_per_voxel")
-        check_positive("decay", decay)
+        for name, value in (("voxel_size", voxel_size), ("lr", lr), ("decay", decay)):
+            check_positive(name, value)
+        for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
+            check_amount(name, value)
         self.vary, self.voxel_size, self.sampling, self.seed = vary, voxel_size, sampling, seed
         self.lr, self.momentum, self.weight_decay, self.decay = lr, momentum, weight_decay, decay
         self.pairs = check_int("pairs", pairs, 1)
@@ -243,6 +246,7 @@ class PPKT(Student):
         )  # fmt: skip
         self.save_hyperparameters()
         check_choice("teacher_net", teacher_net, "resnet", "resnet_fcn")
+        check_positive("temperature", temperature)
         self.temperature, self.aligned, self.shuffled = temperature, align_corners, shuffled
         self.val_pairs, self.pictures, self.undrawn = check_int("val_pairs", val_pairs, 1), pictures, pictures
         trained = trained_resnet if teacher_net == "resnet" else trained_fcn

@@ -325,7 +325,8 @@ class PointContrast(Student):
         )  # fmt: skip
         self.save_hyperparameters()
         check_choice("features", features, "ones", "color")
-        check_positive("near", near)
+        for name, value in (("near", near), ("temperature", temperature)):
+            check_positive(name, value)
         check_share("overlap", overlap)
         self.features, self.temperature, self.near, self.overlap = features, temperature, near, overlap
         self.val_pairs = check_int("val_pairs", val_pairs, 1)

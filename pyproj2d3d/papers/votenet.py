@@ -293,7 +293,7 @@ class VoteNetDetector(LightningModule):
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return losses.total
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, i: int) -> None:
         halvings = math.floor(self.bn_halvings * self.trainer.global_step / self.trainer.estimated_stepping_batches)
         for norm in self.modules():
             if isinstance(norm, nn.BatchNorm1d):

@@ -14,7 +14,8 @@ from torch.utils.data import Subset as DataSubset
 from pyproj2d3d import Camera, project, sample, visibility
 from pyproj2d3d.data import Boxes, Cloud, PosedFolders, Scene, SceneDataset, write_room
 from pyproj2d3d.data.points import Points
-from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, SeededSampler, collate
+from pyproj2d3d.data.sampler import SeededSampler
+from pyproj2d3d.data.samples import FrameSamples, Sample, SceneSamples, collate
 from pyproj2d3d.data.sharing import stacked
 from pyproj2d3d.data.transforms import Compose
 from pyproj2d3d.data.transforms2d import Flip, PhotometricJitter, RandomCrop
@@ -210,6 +211,9 @@ def test_a_sampler_goes_on_where_it_is_set_to():
     later = SeededSampler(samples, shuffle=True, seed=1)
     later.set_epoch(2)
     assert list(later) == passes[2]
+    within = SeededSampler(samples, shuffle=True, seed=1)
+    within.begin = 3
+    assert [list(within), list(within)] == [passes[0][3:], passes[1]]  # of one pass alone
     steady = SeededSampler(samples, shuffle=False)
     assert list(steady) == list(steady)
     assert [i for i, _ in steady] == list(range(10))

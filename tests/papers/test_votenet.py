@@ -159,7 +159,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_been_stopped(tmp_path)
 def test_the_rate_falls_and_norms_slow_down_at_shares_of_the_run():
     model = model_of(lr=1.0, falls=(0.5, 0.75), bn_halvings=4)
     model.trainer = type("Half", (), {"estimated_stepping_batches": 8, "global_step": 5})()
-    model.on_train_epoch_start()
+    model.on_train_batch_start(None, 0)
     norms = [norm.momentum for norm in model.modules() if isinstance(norm, nn.BatchNorm1d)]
     assert set(norms) == {0.5 * 0.5**2}
     assert len(norms) > 20
@@ -172,7 +172,7 @@ def test_the_rate_falls_and_norms_slow_down_at_shares_of_the_run():
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
     model.trainer.global_step = 8
     model.hparams["bn_halvings"] = model.bn_halvings = 40
-    model.on_train_epoch_start()
+    model.on_train_batch_start(None, 0)
     assert next(n.momentum for n in model.modules() if isinstance(n, nn.BatchNorm1d)) == 0.001
 
 

@@ -1,0 +1,63 @@
+"""How does a run go on as if it had not been stopped? From an epoch's end or its middle, and with what is said anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class GoesOn(Callback):
+    """A run that goes on from a checkpoint takes the batches, draws and rates that the one before would have taken.
+
+    Lightning (2.6) restores weights, optimisers and counters. What it leaves open or gets wrong is done here: where an
+    epoch was stopped its other batches are next, not its first again; with ``max_steps`` the end of an epoch is not
+    taken for its middle; what is said anew of the optimiser counts, and a longer run has its own schedule at once.
+    """
+
+    def on_load_checkpoint(self, trainer: Trainer, _: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """An epoch that a limit of steps or time has ended is counted as if it were whole."""
+        if trainer.state.fn != "fit" or "loops" not in checkpoint:
+            return
+        loop = checkpoint["loops"]["fit_loop"]
+        if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
+            for progress in loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]:
+                progress["processed"] = progress["completed"]
+
+    def on_fit_start(self, trainer: Trainer, _: LightningModule) -> None:
+        self.seed = torch.initial_seed()
+
+    def on_train_start(self, trainer: Trainer, model: LightningModule) -> None:
+        if trainer.ckpt_path is None:
+            return
+        loop: Any = trainer.fit_loop
+        batches = loop.epoch_loop.batch_progress
+        if not batches.is_last_batch:
+            loader: Any = trainer.train_dataloader
+            loader.sampler.begin = batches.current.processed * loader.batch_size
+        elif loop.restarted_on_epoch_end:  # as with max_steps alone
+            loop.epoch_progress.increment_completed()
+            loop._restarting = False  # whose setter would not have it
+            loop.epoch_loop.restarting = False
+            loop.reset_restart_stage()
+            loop.epoch_loop.reset_restart_stage()
+        self._rate_as_said(trainer, model)
+
+    def _rate_as_said(self, trainer: Trainer, model: Any) -> None:
+        """And not as the checkpoint has it, which knows what was said then."""
+        optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(schedule, LambdaLR)
+        said = model.configure_optimizers()["optimizer"]
+        for group, new in zip(optimizer.param_groups, said.param_groups, strict=True):
+            group.update({name: value for name, value in new.items() if name != "params"})
+            group["lr"] = group["initial_lr"]
+        schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * share(schedule.last_epoch)
+
+    def on_train_batch_start(self, trainer: Trainer, _: LightningModule, batch: Any, i: int) -> None:
+        """What torch draws in a step, as for dropout, depends on the step alone."""
+        step = (trainer.current_epoch * 2**20 + i) * trainer.world_size + trainer.global_rank
+        torch.manual_seed((self.seed + step) % 2**63)
