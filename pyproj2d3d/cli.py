@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+PAPERS = (  # of train.PAPERS, which takes seconds to import
+    "segment3d, votenet, ppkt, ppkt_global, ppkd, pointcontrast, teacher_classifier, teacher_moco, teacher_segmentation"
+)
 STAGES = {
     "fit": "train a paper, on synthetic rooms or on --data.root DIR; pyproj2d3d fit PAPER --help",
     "validate": "score a checkpoint on the validation split; as fit, with --ckpt_path FILE",
@@ -55,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for stage, does in STAGES.items():
         training = commands.add_parser(stage, help=does, description=does)
-        training.add_argument("paper", nargs="?", default="")
-        training.add_argument("arguments", nargs=argparse.REMAINDER)
+        training.add_argument("paper", nargs="?", default="", help=PAPERS)
+        training.add_argument("arguments", nargs=argparse.REMAINDER, help=f"{stage} PAPER --help says which")
         training.set_defaults(run=_train, stage=stage)
 
     study = commands.add_parser(

@@ -24,14 +24,14 @@ def draw_boxes(
     found: tuple[Tensor, Tensor],
     classes: Sequence[str],
 ) -> None:
-    """One cloud from above, twice: with its boxes and with those found, in the colours of their classes.
+    """One cloud from above, twice: with its boxes and with those found, each class that is there in its own colour.
 
     x is to the right and y up. A line from the middle of a box to its side is where it heads; one along the axes has
     none. Needs matplotlib.
 
     Args:
         path: of the PNG, in a folder that is made where there is none.
-        points: (N, 3) metres; those that are not finite are left out.
+        points: (N, 3) metres; those that are not finite are left out, and so are boxes.
         colors: (N, 3) uint8, or None.
         true, found: boxes (K, 7) as :func:`pyproj2d3d.box_iou_3d` has them, and their classes (K,).
         classes: their names.
@@ -40,6 +40,7 @@ def draw_boxes(
     from matplotlib.patches import Patch
 
     place, shade = _seen_from_above(points, colors)
+    true, found = ((box[there], label[there]) for box, label in (true, found) for there in [box.isfinite().all(1)])
     shown = torch.cat((true[1], found[1])).unique()
     rows = math.ceil(len(shown) / 8)
     all_places = torch.cat((place, *(outlines(box).flatten(0, 1).float() for box, _ in (true, found)))).T
@@ -50,13 +51,14 @@ def draw_boxes(
     panes = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, (box, label)) in zip(panes, panels.items(), strict=True):
         axes.scatter(*place.T.tolist(), c=shade.tolist(), s=2, linewidths=0)
-        for outline, color in zip(outlines(box), (label_colors(label) / 255).tolist(), strict=True):
+        colors_of = label_colors(torch.searchsorted(shown, label)) / 255  # neighbours in the legend are far apart
+        for outline, color in zip(outlines(box), colors_of.tolist(), strict=True):
             axes.plot(*outline.T.tolist(), color="white", linewidth=3.5, solid_joinstyle="miter")
             axes.plot(*outline.T.tolist(), color=color, linewidth=2, solid_joinstyle="miter")
         axes.set_title(name, color=INK, fontsize=11)
         axes.set_aspect("equal")
         axes.set_axis_off()
-    swatches = (label_colors(shown) / 255).tolist()
+    swatches = (label_colors(torch.arange(len(shown))) / 255).tolist()
     patches = [Patch(color=color, label=classes[c]) for c, color in zip(shown.tolist(), swatches, strict=True)]
     if patches:
         figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, fontsize=9)

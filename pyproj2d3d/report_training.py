@@ -135,13 +135,15 @@ def _hides(points: Tensor) -> Tensor:
 def draw_curves(log: Path, path: Path, names: Sequence[str]) -> None:
     """Columns of a CSVLogger's metrics.csv, from 0 to at most 1, over the epochs: SVG or PNG, by the ending.
 
-    A column without a value, as of a validation that was left out, has no curve.
+    A column without a value, as of a validation that was left out, has no curve; without any nothing is drawn.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     curves = [(*epochs_of(log, name), name, color) for name, color in zip(names, COLORS, strict=False)]
     curves = sorted((c for c in curves if c[0]), key=lambda c: c[1][-1])
+    if not curves:
+        return
     highest = max((max(values) for _, values, *_ in curves), default=1.0)
     top = next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= highest), 1.0)
     figure = Figure(figsize=(7, 4), layout="constrained")

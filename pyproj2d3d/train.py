@@ -71,6 +71,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", ".*ended before the epoch ended")  # GoesOn takes its other batches
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     given.add_argument("--ckpt_path", type=Path)
+    given.add_argument("--init")
     given.add_argument("--settings", default=ROOMS)
     known = given.parse_known_args(arguments)[0]
     try:
@@ -80,6 +81,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             paper=paper,
             settings=known.settings,
             checkpoint=known.ckpt_path,
+            init=known.init,
             args=[stage, *arguments],
             parser_kwargs={"prog": "pyproj2d3d", stage: {"usage": f"pyproj2d3d {stage} {paper} [options]"}},
             seed_everything_default=0,
@@ -154,14 +156,21 @@ class PaperCLI(LightningCLI):
         settings: which of its yamls has the defaults: ``<paper>.yaml``, for synthetic rooms, or that of a dataset,
             ``<paper>.<settings>.yaml``.
         checkpoint: whose model and data are the defaults then, or None.
+        init: what the command line says of it; that of a config is of no use beside a checkpoint.
     """
 
-    def __init__(self, *arguments: Any, paper: str, settings: str, checkpoint: Path | None, **options: Any):
+    def __init__(
+        self, *arguments: Any, paper: str, settings: str, checkpoint: Path | None, init: str | None, **options: Any
+    ):
         self.paper, self.settings, self.checkpoint = paper, settings, checkpoint
         yamls = settings_of(paper)
         with _said_in_a_line():
             if settings not in yamls:
                 raise ValueError(f"settings of {paper} must be one of {', '.join(yamls)}, got {settings!r}")
+            if init is not None and checkpoint is not None:
+                raise ValueError("--init and --ckpt_path must not go together: the checkpoint has all weights")
+            if init is not None and not Path(init).is_file():
+                raise FileNotFoundError(f"--init {init}: there is no such file")
         self.defaults = _flat(yaml.safe_load(yamls[settings].read_text()))
         self.kept: dict[str, Any] = {}  # what the checkpoint says of its model and data
         self.shapes: dict[str, list[int]] = {}  # of its weights
@@ -192,6 +201,8 @@ class PaperCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Without Lightning's warning that sys.argv has words too: ours are from there."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        if self.checkpoint is not None:  # which has all weights, also those that its own config began from
+            self.config.update({f"{self.config.subcommand}.{key}": None for key in ("init", "model.init")})
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: Lightning's overrides the command line by what is in the checkpoint; ours has it as defaults."""
@@ -199,11 +210,9 @@ class PaperCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """What is wrong with arguments, files and folders is found here, and not after the first epoch."""
         with _said_in_a_line():
-            root, init = self._get(self.config, "data.root"), self._get(self.config, "init")
+            root = self._get(self.config, "data.root")
             if root is not None and not Path(root).exists():  # before any weights are downloaded
                 raise FileNotFoundError(f"{root}: must be the folder of a dataset, there is none")
-            if init is not None and self.checkpoint is not None:
-                raise ValueError("--init and --ckpt_path must not go together: one begins a run, the other goes on")
             super().instantiate_classes()
             if self.trainer.precision not in PRECISIONS:  # with the others Lightning would convert positions too
                 raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.trainer.precision}")
@@ -268,8 +277,8 @@ def kept_in(checkpoint: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
 
 def check_writable(folder: Path) -> None:
     """Makes the folder. That its modes allow to write does not mean that its file system does."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"{folder}: must be a folder to write into ({error.strerror})") from None
@@ -299,13 +308,25 @@ class OwnBuffers(Callback):
 
 
 class Curves(Callback):
-    """Draws what the model names in CURVES over the epochs, beside the log."""
+    """Draws what the model names in CURVES over the epochs, beside the log, and says where that is."""
 
     def on_train_epoch_start(self, trainer: Trainer, model: LightningModule) -> None:
         self._draw(trainer, model)
 
     def on_fit_end(self, trainer: Trainer, model: LightningModule) -> None:
         self._draw(trainer, model)
+        self._say_where(trainer)
+
+    def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._say_where(trainer)
+
+    def on_test_end(self, trainer: Trainer, _: LightningModule) -> None:
+        self._say_where(trainer)
+
+    def _say_where(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            print(f"results: {getattr(trainer.logger, 'log_dir', None) or trainer.default_root_dir}")
 
     def _draw(self, trainer: Trainer, model: Any) -> None:
         if trainer.is_global_zero and isinstance(trainer.logger, CSVLogger):

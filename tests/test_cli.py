@@ -125,6 +125,15 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"pyproj2d3d {version('pyproj2d3d')}\n"
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_help_names_every_paper(stage, capsys):
+    train = pytest.importorskip("pyproj2d3d.train", reason="the extra train is not installed")
+    with pytest.raises(SystemExit):
+        main([stage, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(train.PAPERS) in said.replace("- ", "-")
+
+
 def test_a_command_is_asked_for(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])

@@ -42,7 +42,7 @@ MAY_IMPORT = {
         *("report_training", "report_embedding", "report_boxes"),
     ],
     "studies": ["papers", "data", "jobs", "report_study"],
-    "train_resume": [],
+    "train_resume": ["data"],
     "train": ["report_training", "train_resume"],  # and the paper it is asked for
     "jobs": ["data"],
     "report_study": ["report_training"],

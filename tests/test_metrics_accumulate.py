@@ -132,6 +132,15 @@ def test_one_class_is_a_class_still():
                 assert value.tolist() == ([1.0] if name.startswith("class_") else 1.0), name
 
 
+def test_a_subclass_may_give_one_score_alone():
+    class Miou(SegmentationMetric):
+        def compute(self):
+            return super().compute().miou
+
+    labels = torch.zeros(3, 6, 5, dtype=torch.int64)
+    assert Miou(1)(labels, labels).item() == 1
+
+
 def test_both_kinds_of_miou_in_one_collection():
     both = MetricCollection({"usual": SegmentationMetric(4), "released": ReleasedGadMetric(4)})
     for seed in range(2):

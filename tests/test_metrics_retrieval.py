@@ -21,6 +21,14 @@ def test_retrieval_by_hand(device):
     assert retrieved(torch.ones(0, 2), torch.ones(0, 2)).tolist() == []
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("n", [7, 1000, 1025])
+def test_rows_that_are_all_alike_are_no_better_than_chance(n, dtype, device):
+    row = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device, dtype)
+    alike = row.repeat(n, 1)
+    torch.testing.assert_close(retrieved(alike, alike), torch.full((n,), 1 / n, device=device))
+
+
 def test_more_queries_than_are_compared_at_a_time(device):
     rng = torch.Generator().manual_seed(0)
     many = F.normalize(torch.randn(2500, 8, generator=rng), dim=1)
@@ -43,6 +51,8 @@ def test_what_does_not_belong_together_is_named():
         retrieved(torch.ones(3, 2), torch.ones(4, 2))
     with pytest.raises(TypeError, match="candidates must be a tensor, got list"):
         retrieved(torch.ones(3, 2), [[1.0, 2.0]])
+    with pytest.raises(TypeError, match="candidates must be floating, got int64"):
+        retrieved(torch.ones(3, 2), torch.ones(3, 2, dtype=torch.int64))
 
 
 def test_the_example_of_the_docstring_shows_what_it_returns():

@@ -28,9 +28,10 @@ CLOUDS = {
     "a floor": torch.rand(100, 3) * torch.tensor([4.0, 4.0, 0.0]),
     "places unknown": torch.full((30, 3), torch.nan),
 }
+UNKNOWN = torch.cat((TWO[0], torch.full((1, 7), torch.nan))), torch.tensor([2, 0, 1])
 
 
-@pytest.mark.parametrize("boxes", [NONE, TWO], ids=["no boxes", "two boxes"])
+@pytest.mark.parametrize("boxes", [NONE, TWO, UNKNOWN], ids=["no boxes", "two boxes", "a box that is nowhere"])
 @pytest.mark.parametrize("name", CLOUDS)
 def test_any_cloud_is_drawn(name, boxes, tmp_path):
     pytest.importorskip("matplotlib", reason="the extra train is not installed")

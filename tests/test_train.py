@@ -108,7 +108,9 @@ def test_a_checkpoint_is_scored_with_its_own_settings_and_on_its_own_data(one, r
     assert main(["validate", "segment3d", "--out", str(tmp_path), "--ckpt_path", last, *QUIET[:6]]) == 0
     model, data = settings_in(tmp_path)
     assert (model["voxel_size"], model["lr"], data["root"], data["distort"]) == (0.4, 0.01, str(rooms), False)
-    assert "val/miou" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "val/miou" in said
+    assert said.splitlines()[-1] == f"results: {tmp_path / 'version_0'}"
     assert (tmp_path / "version_0" / "classes.md").read_text() == (one / "classes.md").read_text()
 
 
@@ -267,7 +269,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
         (["segment3d", "--data.root", "nowhere"], "nowhere: must be the folder of a dataset, there is none"),
         (["segment3d", "--model.net", "unet"], "net"),
         (["segment3d", "--data.batch_size", "0"], "batch_size must be at least 1, got 0"),
-        (["segment3d", "--init", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["segment3d", "--init", "nowhere.ckpt"], "--init nowhere.ckpt: there is no such file"),
         (["segment3d", "--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
         (["segment3d", "--ckpt_path", __file__], "test_train.py: must be a checkpoint of a run, got"),
         (["segment3d", "--model.voxel_size", "0"], "voxel_size must be positive and finite, got 0"),
@@ -326,7 +328,18 @@ def test_a_run_begins_or_goes_on_and_not_both(one, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["fit", "segment3d", "--ckpt_path", last, "--init", last, "--out", str(tmp_path / "out"), *QUIET[:6]])
     assert exit.value.code == 2
-    assert "--init and --ckpt_path must not go together: one begins a run, the other goes on" in capsys.readouterr().err
+    assert "--init and --ckpt_path must not go together: the checkpoint has all weights" in capsys.readouterr().err
+
+
+def test_a_run_that_began_from_another_goes_on_and_is_scored_with_its_own_config(one, rooms, tmp_path, capsys):
+    last = str(one / "checkpoints" / "last.ckpt")
+    command = ["fit", "segment3d", "--data.root", str(rooms), *QUIET, "--init", last, "--out", str(tmp_path / "begun")]
+    assert main([*command, "--trainer.max_epochs", "1"]) == 0
+    begun = tmp_path / "begun" / "version_0"
+    kept = ["--config", str(begun / "config.yaml"), "--ckpt_path", str(begun / "checkpoints" / "last.ckpt")]
+    assert main(["fit", "segment3d", *kept, "--trainer.max_epochs", "2", "--out", str(tmp_path / "rest")]) == 0
+    assert settings_in(tmp_path / "rest")[0]["init"] is None
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,12 @@ class Stop(Callback):
         trainer.should_stop = trainer.should_stop or trainer.global_step == self.step
 
 
-def run(*callbacks, checkpoint=None, lr=0.1, workers=0, **limits):
+def run(*callbacks, checkpoint=None, lr=0.1, workers=0, size=1, model=None, **limits):
     """The steps of a run with four batches an epoch."""
     torch.manual_seed(0)
-    data = SceneDataModule(lambda split: Clouds(split), samples="scenes", batch_size=1, workers=workers)
-    assert len(data.train_dataloader()) == EPOCH
-    model, keeps = Watcher(lr), any(isinstance(call, ModelCheckpoint) for call in callbacks)
+    data = SceneDataModule(lambda split: Clouds(split), samples="scenes", batch_size=size, workers=workers)
+    assert len(data.train_dataloader()) == EPOCH // size
+    model, keeps = model or Watcher(lr), any(isinstance(call, ModelCheckpoint) for call in callbacks)
     trainer = Trainer(callbacks=[GoesOn(), *callbacks], enable_checkpointing=keeps, **SILENT, **limits)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
     return model.steps
@@ -123,3 +123,29 @@ def test_a_checkpoint_of_another_trainer_goes_on_too(tmp_path):
     trainer.fit(Watcher(), datamodule=data)
     trainer.save_checkpoint(path)
     assert [step[3] for step in run(checkpoint=path, max_epochs=2)] == list(range(EPOCH, 2 * EPOCH))
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit:UserWarning")
+def test_within_an_epoch_batches_must_be_as_large_and_the_sampler_ours(tmp_path):
+    limits = LIMITS["steps"] | {"limit_val_batches": 0}
+    run(ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1), **limits)
+    with pytest.raises(ValueError, match="must go on with 1 samples in a batch of all processes, got 2"):
+        run(checkpoint=tmp_path / "step=2.ckpt", size=2, **limits)
+    assert len(run(checkpoint=tmp_path / "step=4.ckpt", size=2, **limits)) == 3 * EPOCH - EPOCH  # from the end of one
+    with pytest.raises(ValueError, match="must go on with a SeededSampler, got SequentialSampler"):
+        run(checkpoint=tmp_path / "step=2.ckpt", overfit_batches=3, **limits)
+
+
+@pytest.mark.parametrize("schedule", [None, "StepLR"])
+def test_without_our_kind_of_schedule_rates_are_as_the_checkpoint_has_them(schedule, tmp_path):
+    class Other(Watcher):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=self.lr)
+            falls = [torch.optim.lr_scheduler.StepLR(optimizer, 1)] if schedule else []
+            return [optimizer], falls
+
+    limits = LIMITS["epochs"] | {"limit_val_batches": 0}
+    whole = run(
+        ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1), model=Other(), **limits
+    )
+    assert run(checkpoint=tmp_path / "step=6.ckpt", model=Other(), **limits) == whole[6:]

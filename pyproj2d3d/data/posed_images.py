@@ -131,7 +131,8 @@ def read_matrix(path: Path, wanted: str, *shapes: tuple[int, int]) -> np.ndarray
     for shape in shapes:
         if [len(row) for row in rows] == [shape[1]] * shape[0]:
             return np.array(rows)
-    raise ValueError(f"{path}: {wanted} was wanted, got rows of {[len(row) for row in rows]} numbers")
+    got = f"rows of {[len(row) for row in rows]} numbers" if rows else "an empty file"
+    raise ValueError(f"{path}: {wanted} was wanted, got {got}")
 
 
 def read_pose(path: Path) -> np.ndarray:

@@ -211,16 +211,15 @@ class Batch:
         return torch.repeat_interleave(self.ptr.diff())
 
     def to(self, *target: object, **keywords: object) -> Batch:
-        """On another device, or its floating tensors in another dtype: as :meth:`torch.nn.Module.to`."""
-        place = [of for of in target if not isinstance(of, torch.dtype)]
-        others = {name: of for name, of in keywords.items() if name != "dtype"}
+        """On another device, or its floating tensors in another dtype. Arguments as of :meth:`torch.nn.Module.to`.
 
-        def moved(tensor: Tensor) -> Tensor:
-            if tensor.is_floating_point():
-                return tensor.to(*target, **keywords)  # type: ignore[call-overload]
-            return tensor.to(*place, **others) if place or "device" in others else tensor  # type: ignore[call-overload]
-
-        return self._each(moved)
+        Raises:
+            TypeError: arguments that this does not take, or a dtype that is not floating.
+        """
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*target, **keywords)  # type: ignore[call-overload]
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype must be floating, got {dtype}")
+        return self._each(lambda t: t.to(device, dtype if t.is_floating_point() else None, non_blocking))
 
     def pin_memory(self) -> Batch:
         return self._each(Tensor.pin_memory)

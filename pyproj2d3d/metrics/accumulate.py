@@ -39,6 +39,8 @@ class _Scores(Metric):
         @wraps(compute)
         def scores() -> Any:
             all_of_them = squeezed()
+            if not hasattr(all_of_them, "_asdict"):  # of a subclass
+                return all_of_them
             of_classes = {name: value for name, value in all_of_them._asdict().items() if name.startswith("class_")}
             return all_of_them._replace(**{name: value.reshape(-1) for name, value in of_classes.items()})
 

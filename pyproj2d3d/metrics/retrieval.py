@@ -15,25 +15,28 @@ def retrieved(queries: Tensor, candidates: Tensor) -> Tensor:
 
     Args:
         queries: (n, D) floating.
-        candidates: (n, D) of the same dtype; row i is of query i.
+        candidates: (n, D) floating; row i is of query i.
 
     Returns:
-        float32: 1, 0, or 1/k where k candidates are equally similar, so that rows that are all alike are no better than
-        chance. A query with NaN in it finds nothing.
+        float32: 1, 0, or 1/k where k candidates are equally similar in float32, so that rows that are all alike are no
+        better than chance. A query with NaN in it finds nothing.
 
     Raises:
-        TypeError, ValueError: not two matrices of one shape and device.
+        TypeError, ValueError: not two floating matrices of one shape and device.
 
     >>> retrieved(torch.eye(3)[[1, 0, 2]], torch.eye(3))
     tensor([0., 0., 1.])
     """
     check_shape("queries", queries, None, None)
     check_shape("candidates", candidates, *queries.shape)
+    for name, rows in (("queries", queries), ("candidates", candidates)):
+        if not rows.is_floating_point():
+            raise TypeError(f"{name} must be floating, got {str(rows.dtype).removeprefix('torch.')}")
     check_same_device("candidates", candidates, "queries", queries)
     found = [torch.zeros(0, device=queries.device)]
-    with torch.autocast(queries.device.type, enabled=False):  # where many would be equally similar
+    with torch.autocast(queries.device.type, enabled=False):
         for begin in range(0, len(queries), ROWS):
-            similar = queries[begin : begin + ROWS] @ candidates.T
+            similar = (queries[begin : begin + ROWS].double() @ candidates.double().T).float()
             own = similar.diagonal(begin)[:, None]
             found.append((similar <= own).all(1) / (similar == own).sum(1).clamp(min=1))
     return torch.cat(found)

@@ -102,7 +102,10 @@ class _Kernel(SparseModule):
             dense = (n + 2 * padding - reach) // stride + 1
             all_read = max(-((reach - n - padding) // stride), 0) + 1 if dilation == 1 else 0
             begins_inside = (n - 1 + padding) // stride + 1
-            out.append(max(dense, min(all_read, begins_inside), 0))
+            out.append(max(dense, min(all_read, begins_inside)))
+            if out[-1] < 1 <= n:
+                least = reach - 2 * padding
+                raise ValueError(f"extents must be at least {least} for a kernel that reaches {reach}, got {n}")
         return out
 
     def extra_repr(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -63,8 +65,16 @@ def at_points(of_voxels: Tensor, voxels: Voxels, nowhere: float) -> Tensor:
             f"of_voxels must have {len(voxels.coords)} rows, one for each voxel, got shape {tuple(of_voxels.shape)}"
         )
     check_device("of_voxels", of_voxels, "voxels", voxels.inverse)
-    held = torch.tensor(nowhere, dtype=torch.float64).to(of_voxels.dtype).item()
-    if not of_voxels.is_floating_point() and held != nowhere:
+    if not _holds(of_voxels.dtype, nowhere):
         raise ValueError(f"nowhere must be a value of {of_voxels.dtype}, got {nowhere}")
     rows = torch.cat((of_voxels, of_voxels.new_full((1, *of_voxels.shape[1:]), nowhere)))
     return rows[voxels.inverse]  # -1 is the last row
+
+
+def _holds(dtype: torch.dtype, value: float) -> bool:
+    if dtype.is_complex:
+        return True
+    if dtype.is_floating_point:
+        return not math.isfinite(value) or abs(value) <= torch.finfo(dtype).max
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    return math.isfinite(value) and value == int(value) and low <= value <= high

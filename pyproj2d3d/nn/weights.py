@@ -105,12 +105,17 @@ def _in_our_layout(weight: Tensor, wanted: Tensor, turn_1x1: bool) -> Tensor:
 
 
 def _fits(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether it can be copied, and finite values remain so."""
+    """Whether it can be copied: integers as they are, other numbers rounded, and finite ones to finite ones."""
     if weight.is_meta or weight.is_quantized or weight.layout != torch.strided:
         return False
+    if weight.dtype == dtype:
+        return True
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return bool((weight.to(dtype).to(weight.dtype) == weight).all())
     if weight.is_complex() and not dtype.is_complex:
         return False
-    return bool((weight.isfinite() == weight.to(dtype).isfinite()).all())
+    there, here = (of.to(torch.float64 if not of.is_complex() else None) for of in (weight, weight.to(dtype)))
+    return bool((there.isfinite() == here.isfinite()).all())
 
 
 def _some(problems: list[str]) -> list[str]:

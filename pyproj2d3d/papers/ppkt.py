@@ -103,7 +103,8 @@ class Student(LightningModule):
     The arguments are those of :class:`PPKT`, below; ``out_channels`` are the last layer's, ``vary`` moves a cloud.
     """
 
-    MONITOR, CURVES = "val/retrieval", ("val/retrieval",)  # the best checkpoint has the highest
+    MONITOR = "val/retrieval"  # the best checkpoint has the highest
+    CURVES: tuple[str, ...] = ("val/retrieval", "val/chance")
     WANTED = "have pixels with depth, none of {} has any"  # of frames
 
     def __init__(

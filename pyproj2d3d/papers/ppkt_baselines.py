@@ -199,7 +199,7 @@ class PPKD(Student):
     """
 
     MONITOR = "val/agreement"
-    CURVES = ("val/agreement",)
+    CURVES = ("val/agreement", "val/chance")
 
     def __init__(
         self, teacher_weights: str, net: Literal["sr_unet34", "sr_unet18"] = "sr_unet34",

@@ -244,6 +244,12 @@ def test_a_batch_moves_to_a_device_and_dtype_tensors_keep_theirs(rooms):
         assert wide.points.dtype == wide.depth.dtype == wide.camera.dtype == torch.float64
         assert same(replace(wide, points=batch.points, depth=batch.depth, camera=batch.camera), batch)
     assert batch.to("meta", torch.float64).ptr.device.type == "meta"
+    for given in ((torch.float64, True), (torch.zeros(1, dtype=torch.float64),), ("cpu", torch.float64, True)):
+        wide = batch.to(*given)
+        assert same(replace(wide, points=batch.points, depth=batch.depth, camera=batch.camera), batch)
+        assert wide.points.dtype == torch.float64
+    with pytest.raises(TypeError, match=r"dtype must be floating, got torch\.int64"):
+        batch.to(torch.int64)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs CUDA")

@@ -258,6 +258,13 @@ def test_every_voxel_of_any_extent_has_an_output_unless_the_stride_steps_over_it
         assert low.spatial_shape[2] in (dense, dense + 1)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_extent_smaller_than_a_dilated_kernel_reaches_is_an_error(stride):
+    layer = made(SparseConv3d(3, 4, 3, stride, 0, 2))
+    with pytest.raises(ValueError, match="extents must be at least 5 for a kernel that reaches 5, got 2"):
+        layer(some_tensor(shape=[2, 6, 6], share=0.5))
+
+
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 2, 0, 2), (2, 2, 0, 3), (4, 3, 2, 2)])
 @pytest.mark.parametrize("n", [5, 7, 8, 10])
 def test_dilated_kernels_with_a_stride_have_the_extent_of_dense_ones(size, stride, padding, dilation, n):

@@ -105,3 +105,8 @@ def test_what_is_nowhere_must_be_a_value_of_the_dtype():
     assert at_points(torch.zeros(1, dtype=torch.uint8), voxels, 255).tolist() == [0, 255]
     assert at_points(torch.zeros(1, dtype=torch.int64), voxels, -1).tolist() == [0, -1]
     assert at_points(torch.zeros(1, dtype=torch.bool), voxels, True).tolist() == [False, True]
+    most = torch.iinfo(torch.int64).max
+    assert at_points(torch.zeros(1, dtype=torch.int64), voxels, most).tolist() == [0, most]
+    with pytest.raises(ValueError, match=r"nowhere must be a value of torch.float16, got 1000000.0"):
+        at_points(torch.zeros(1, dtype=torch.float16), voxels, 1e6)
+    assert at_points(torch.zeros(1, dtype=torch.float16), voxels, float("inf")).tolist() == [0, float("inf")]

@@ -233,6 +233,34 @@ def test_values_that_the_network_cannot_hold_are_named_and_nothing_is_loaded(bad
     assert all(torch.equal(w, before[key]) for key, w in net.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (torch.tensor(300), torch.uint8),
+        (torch.tensor(-1), torch.uint8),
+        (torch.tensor(2.5), torch.int64),
+        (torch.tensor(1e30), torch.int64),
+        (torch.tensor(float("nan")), torch.int64),
+        (torch.tensor(2), torch.bool),
+    ],
+)
+def test_integers_that_the_network_cannot_hold_are_named(theirs, ours):
+    net = nn.Module()
+    net.register_buffer("n", torch.zeros((), dtype=ours))
+    with pytest.raises(ValueError, match="n must have values of"):
+        load_weights(net, {"n": theirs})
+    load_weights(net, {"n": torch.tensor(1.0)})
+    assert net.n == 1
+
+
+def test_narrow_floats_load():
+    net = nn.Module()
+    net.register_buffer("n", torch.zeros(2, dtype=torch.float8_e4m3fn))
+    load_weights(net, {"n": torch.ones(2)})
+    load_weights(net, {"n": torch.ones(2, dtype=torch.float8_e4m3fn)})
+    load_weights(nn.Linear(1, 1), {"weight": torch.ones(1, 1, dtype=torch.float8_e4m3fn), "bias": torch.ones(1)})
+
+
 def test_values_that_are_not_finite_in_the_file_load_as_they_are():
     net = nn.Linear(1, 2, bias=False)
     load_weights(net, {"weight": torch.tensor([[float("inf")], [float("nan")]], dtype=torch.float64)})

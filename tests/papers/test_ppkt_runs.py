@@ -195,7 +195,7 @@ def test_a_frame_that_cannot_be_read_ends_the_run_with_a_line(workers, files, gi
         ("ppkt", ["--model.teacher_weights", "{}/34.pth"], r"\S+34.pth must hold a ResNet-18, got other weights: .*"),
         ("ppkt", ["--model.teacher", "50"], r"\S+teacher.pth must hold a ResNet-50, got a ResNet-18"),
         ("ppkt", ["--init", "{}/34.pth"], r"\S+34.pth: the weights do not fit SRUNet: .* must have shape .*"),
-        ("ppkt", ["--init", "missing.ckpt"], r"No such file or directory: 'missing.ckpt'"),
+        ("ppkt", ["--init", "missing.ckpt"], r"--init missing.ckpt: there is no such file"),
         ("ppkt", ["--ckpt_path", "{}/34.pth"], r"\S+34.pth: must be a checkpoint of a run, got .*"),
         (
             "ppkt_global",
