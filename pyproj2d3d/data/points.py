@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera, Matches
-from ..ops._check import GEOMETRY, check_camera, check_device, check_matches, check_tensor
+from ..ops._check import GEOMETRY, check_camera, check_device, check_each_match, check_matches, check_tensor
 from .scene import Cloud
 
 _FIELDS = ("colors", "normals", "semantic", "instance", "superpoint")
@@ -120,6 +120,7 @@ class Points:
             ValueError: matches made for a cloud of another number of points.
         """
         check_matches("of_cloud", of_cloud, n_points=self.n_cloud)
+        check_each_match("of_cloud", of_cloud.ptr, of_cloud.point, of_cloud.pixel, points=self.n_cloud)
         check_device("of_cloud", of_cloud.ptr, "xyz", self.xyz)
         new = torch.argsort(self.index, stable=True)  # new numbers by old ones
         copies = torch.bincount(self.index, minlength=self.n_cloud)

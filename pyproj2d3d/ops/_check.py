@@ -22,6 +22,8 @@ __all__ = [
     "check_choice",
     "check_depth_scale",
     "check_device",
+    "check_each_match",
+    "check_fewer",
     "check_int",
     "check_matches",
     "check_number",
@@ -51,6 +53,12 @@ def check_device(name: str, tensor: Tensor | Camera, like: str, other: Tensor | 
         raise ValueError(f"{name} must be on {other.device} like {like}, got {tensor.device}")
 
 
+def check_fewer(name: str, n: int) -> None:
+    """Fewer than int32 can number. Lengths are looked at where the operation runs: torch.compile does not know them."""
+    if n >= 2**31:
+        raise ValueError(f"{name} must be fewer than 2**31, got {n}")
+
+
 def check_camera(name: str, camera: Camera) -> None:
     if not isinstance(camera, Camera):
         raise TypeError(f"{name} must be a Camera, got {type(camera).__name__}")
@@ -67,7 +75,7 @@ def check_int(name: str, value: int, at_least: int) -> int:
 def check_number(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if math.isnan(value):
+    if value != value:  # not math.isnan, which torch.compile cannot call on a number that varies
         raise ValueError(f"{name} must be a number, got NaN")
     return float(value)
 
@@ -117,9 +125,8 @@ def check_choice(name: str, value: str, *choices: str) -> None:
 def check_matches(
     name: str, matches: Matches, *, n_points: int | None = None, size: tuple[int, int] | None = None
 ) -> None:
-    """Matches that fit a cloud and images. On the CPU every match is looked at; on CUDA that would synchronise, so
-    there the sizes that visibility notes down must agree; of matches made by hand, a point that does not exist stops
-    the kernel."""
+    """Matches that fit a cloud and images, as far as their shapes and the sizes that visibility notes down tell: where
+    the operation runs :func:`check_each_match` looks at the rest."""
     if not isinstance(matches, Matches):
         raise TypeError(f"{name} must be Matches, as visibility returns them, got {type(matches).__name__}")
     check_tensor(f"{name}.ptr", matches.ptr, (torch.int64,), None)
@@ -133,16 +140,19 @@ def check_matches(
         raise ValueError(f"{name} were made for {matches.n_points} points, got {n_points}")
     if size is not None and matches.size not in (None, size):
         raise ValueError(f"{name} were made for images of size {matches.size}, got size {size}")
-    if matches.ptr.device.type == "cpu" and not torch.compiler.is_compiling():
-        _check_each_match(name, matches, n_points, size)
 
 
-def _check_each_match(name: str, matches: Matches, n_points: int | None, size: tuple[int, int] | None) -> None:
-    first, last = matches.ptr[[0, -1]].tolist()
-    if first != 0 or last != len(matches.point) or bool((matches.ptr.diff() < 0).any()):
-        raise ValueError(f"{name}.ptr must ascend from 0 to {len(matches.point)}, got {matches.ptr.tolist()}")
-    points, pixels = n_points if n_points is not None else 2**31, size[0] * size[1] if size is not None else 2**31
-    ptr, point, pixel = (t.contiguous() for t in (matches.ptr, matches.point, matches.pixel))
+def check_each_match(
+    name: str, ptr: Tensor, point: Tensor, pixel: Tensor, *, points: int = 2**31, pixels: int = 2**31
+) -> None:
+    """Called where the operation runs, so that torch.compile calls it too: memory that is not ours would be read and
+    written. On CUDA looking would synchronise; there a point that does not exist stops the kernel."""
+    if ptr.device.type != "cpu":
+        return
+    first, last = ptr[[0, -1]].tolist()
+    if first != 0 or last != len(point) or bool((ptr.diff() < 0).any()):
+        raise ValueError(f"{name}.ptr must ascend from 0 to {len(point)}, got {ptr.tolist()}")
+    ptr, point, pixel = (t.contiguous() for t in (ptr, point, pixel))
     bad = native.first_bad_match(on(ptr), ptr, point, pixel, points, pixels)
     if bad < len(point):
         raise ValueError(

@@ -14,13 +14,10 @@ SAMPLE = 1024  # points that say where the cloud is
 
 
 def check_points_and_queries(points: Tensor, queries: Tensor) -> None:
-    """(N, 3) and (Q, 3) of one dtype and device, which int32 can number."""
+    """(N, 3) and (Q, 3) of one dtype and device."""
     check_tensor("points", points, GEOMETRY, None, 3)
     check_tensor("queries", queries, (points.dtype,), None, 3)
     check_device("queries", queries, "points", points)
-    for name, cloud in (("points", points), ("queries", queries)):
-        if len(cloud) >= 2**31:
-            raise ValueError(f"{name} must be fewer than 2**31, got {len(cloud)}")
 
 
 def curve_frame(points: Tensor) -> Tensor:

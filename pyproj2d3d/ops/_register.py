@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 try:
     from .. import _native as native
@@ -52,7 +53,21 @@ def register(
     torch.library.register_autograd(
         f"pyproj2d3d::{name}", backward or refuse, setup_context=save or _save_nothing, lib=_library
     )
-    return getattr(torch.ops.pyproj2d3d, name)
+    operation = getattr(torch.ops.pyproj2d3d, name)
+
+    def call(*args: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            _refuse_tangents(name, args)
+        return operation(*args)
+
+    return call
+
+
+def _refuse_tangents(name: str, args: tuple[Any, ...]) -> None:
+    """What forward mode carries beside a tensor torch would drop, and a missing formula would pass for a zero one."""
+    for a in args:
+        if isinstance(a, Tensor) and a.is_floating_point() and forward_ad.unpack_dual(a).tangent is not None:
+            raise NotImplementedError(f"pyproj2d3d: {name} has no derivative in forward mode, as of torch.func.jvp")
 
 
 def uncompiled(call: Callable[..., Any]) -> Callable[..., Any]:

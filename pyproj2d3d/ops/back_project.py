@@ -70,21 +70,23 @@ def back_project(
         check_cells("features", features, len(camera))
         check_device("features", features, "depth", depth)
     if pixels is not None:
-        _check_pixels(pixels, depth)
+        check_tensor("pixels", pixels, (torch.int64,), None)
+        check_device("pixels", pixels, "depth", depth)
     dtype = camera.dtype if depth.dtype == torch.uint16 else depth.dtype
     pose, intrinsics = camera.world_from_camera[:, :3].to(dtype), pinhole_of(camera, dtype)
     points, pixel, ptr, valid = _back_project(depth, pose, intrinsics, pixels, scale)
     rows = None
     if features is not None:
         at, where = (ptr, pixel) if pixels is None else (None, pixels)
+        if pixels is not None and torch.compiler.is_compiling():  # or a graph of features alone drops the look at them
+            where = pixels - pixels % (camera.size[0] * camera.size[1]) + pixel
         rows = sample_rows(features, at, where, camera.size, align_corners=align_corners, normalize=normalize)
     return PointCloud(points, rows, pixel, ptr if pixels is None else None, valid)
 
 
 def _check_pixels(pixels: Tensor, depth: Tensor) -> None:
-    check_tensor("pixels", pixels, (torch.int64,), None)
-    check_device("pixels", pixels, "depth", depth)
-    if pixels.device.type == "cpu" and pixels.shape[0] > 0 and not torch.compiler.is_compiling():
+    """Here, where torch.compile calls it too: memory that is not ours would be read and written."""
+    if pixels.device.type == "cpu" and len(pixels):
         low, high = (int(t) for t in pixels.aminmax())
         if low < 0 or high >= depth.numel():
             raise ValueError(
@@ -98,6 +100,7 @@ def _run(
     images = (*contiguous(depth, pose, intrinsics), depth_scale)
     views, size = len(depth), depth.shape[1] * depth.shape[2]
     if pixels is not None:
+        _check_pixels(pixels, depth)
         chosen = len(pixels)
         points, pixel = empty(pose, chosen, 3), empty(pose, chosen, dtype=torch.int32)
         valid = empty(pose, chosen, dtype=torch.bool)

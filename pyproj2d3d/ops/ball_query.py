@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._check import check_int, check_number
+from ._check import check_fewer, check_int, check_number
 from ._neighbours import along_curve, check_points_and_queries, curve_frame, neighbour_tree
 from ._register import contiguous, empty, native, on, register
 
@@ -51,6 +51,8 @@ def ball_query(points: Tensor, queries: Tensor, radius: float, k: int) -> tuple[
 
 
 def _run(points: Tensor, queries: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
+    check_fewer("points", len(points))
+    check_fewer("queries", len(queries))
     points, queries = contiguous(points, queries)
     index, count = (empty(queries, *shape, dtype=torch.int64) for shape in ((len(queries), k), (len(queries),)))
     if len(points) == 0:

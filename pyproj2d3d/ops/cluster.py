@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._check import GEOMETRY, check_device, check_int, check_number, check_tensor
+from ._check import GEOMETRY, check_device, check_fewer, check_int, check_number, check_tensor
 from ._register import empty, native, on, register
 from .voxelize import occupied_voxels
 
@@ -50,8 +50,6 @@ def cluster(points: Tensor, labels: Tensor, radius: float, *, min_size: int = 1)
     tensor([ 0, -1,  0,  0, -1])
     """
     check_tensor("points", points, GEOMETRY, None, 3)
-    if len(points) >= 2**31:
-        raise ValueError(f"points must be fewer than 2**31, got {len(points)}")
     check_tensor("labels", labels, (torch.int64,), len(points))
     check_device("labels", labels, "points", points)
     radius = check_number("radius", radius)
@@ -70,6 +68,7 @@ def _name(points: Tensor) -> str:
 
 
 def _run(points: Tensor, labels: Tensor, radius: float, min_size: int) -> Tensor:
+    check_fewer("points", len(points))
     coords, inverse, counts, ptr, order = _cells(points, labels, radius)
     if len(coords) == 0:
         return torch.full_like(labels, -1)

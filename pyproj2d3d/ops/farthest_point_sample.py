@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _register
-from ._check import GEOMETRY, check_device, check_int, check_tensor
+from ._check import GEOMETRY, check_device, check_fewer, check_int, check_tensor
 from ._neighbours import along_curve, curve_frame
 from ._register import contiguous, empty, native, on, register
 
@@ -48,18 +48,12 @@ def farthest_point_sample(points: Tensor, n: int, *, ptr: Tensor | None = None, 
     tensor([0, 1])
     """
     check_tensor("points", points, GEOMETRY, None, 3)
-    if len(points) >= 2**31:
-        raise ValueError(f"points must be fewer than 2**31, got {len(points)}")
     n, start = check_int("n", n, 1), check_int("start", start, 0)
     if ptr is not None:
         check_tensor("ptr", ptr, (torch.int64,), None)
         check_device("ptr", ptr, "points", points)
         if len(ptr) == 0:
             raise ValueError("ptr must have B + 1 entries, got none")
-    elif n > len(points):
-        raise ValueError(f"n must be at most the {len(points)} points, got {n}")
-    elif start >= len(points):
-        raise ValueError(f"start must be below the {len(points)} points, got {start}")
     return _farthest_point_sample(points.detach(), ptr, n, min(start, 2**31))
 
 
@@ -77,7 +71,12 @@ def _check_ptr(ptr: Tensor, points: Tensor, n: int, start: int) -> None:
 
 
 def _run(points: Tensor, ptr: Tensor | None, n: int, start: int) -> Tensor:
+    check_fewer("points", len(points))
     if ptr is None:
+        if n > len(points):
+            raise ValueError(f"n must be at most the {len(points)} points, got {n}")
+        if start >= len(points):
+            raise ValueError(f"start must be below the {len(points)} points, got {start}")
         ptr = torch.arange(2, device=points.device) * len(points)
     elif not points.is_cuda:
         _check_ptr(ptr, points, n, start)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import check_choice, check_device, check_int, check_matches
+from ._check import check_choice, check_device, check_each_match, check_int, check_matches
 from ._register import contiguous, empty, native, on, register
 from .sample import acc_empty, channels_last, check_maps, sample_grad
 
@@ -178,6 +178,7 @@ def _run(
     align_corners: bool,
     normalize: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_each_match("matches", ptr, point, pixel, points=n_points, pixels=height * width)
     fused, count = _accumulators(maps, n_points)
     arg = maps.new_full((n_points if maximum and track else 0, maps.shape[1]), -1, dtype=torch.int32)
     how = (height, width, bilinear, align_corners, normalize)

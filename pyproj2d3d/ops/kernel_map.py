@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..results import KernelMap
-from ._check import check_int, check_tensor
+from ._check import check_fewer, check_int, check_tensor
 from ._register import empty, native, on, register, sort_keys
 
 __all__ = ["kernel_map"]
@@ -66,8 +66,6 @@ def kernel_map(
     [[0, 2, 0, -1]]
     """
     check_tensor("coords", coords, (torch.int32,), None, 4)
-    if len(coords) > HIGHEST:
-        raise ValueError(f"coords must be fewer than 2**31, got {len(coords)}")
     sizes, dilations = check_three("size", size, 1), check_three("dilation", dilation, 1)
     if math.prod(sizes) > HIGHEST:
         raise ValueError(f"size must make fewer than 2**31 offsets, got {size}")
@@ -99,6 +97,7 @@ def check_three(name: str, value: Triple, at_least: int) -> list[int]:
 def _run(
     coords: Tensor, size: list[int], stride: list[int], padding: list[int], dilation: list[int], shape: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_fewer("coords", len(coords))
     rule = native.KernelRule(size, stride or [1] * 3, padding, dilation, shape or [-1] * 3)
     given, new = coords.contiguous(), coords.new_empty
     row = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_matches, check_tensor, image_size
+from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_each_match, check_matches, check_tensor, image_size
 from ._register import contiguous, empty, native, on, register, sort_keys
 
 __all__ = ["acc_empty", "channels_last", "check_cells", "check_maps", "sample", "sample_grad", "sample_rows"]
@@ -58,10 +58,10 @@ def sample(
         check_device("matches", matches.ptr, "maps", maps)
         if len(matches) != len(maps):
             raise ValueError(f"matches must have the {len(maps)} views of maps, got {len(matches)}")
-        return _sample(maps, None, matches.ptr, matches.pixel, *how)
+        return _sample(maps, None, matches.ptr, matches.point, matches.pixel, *how)
     check_tensor("uv", matches_or_uv, GEOMETRY, len(maps), None, 2)
     check_device("uv", matches_or_uv, "maps", maps)
-    rows = _sample(maps, matches_or_uv, None, None, *how)
+    rows = _sample(maps, matches_or_uv, None, None, None, *how)
     return rows.view(*matches_or_uv.shape[:2], maps.shape[1])
 
 
@@ -82,7 +82,7 @@ def sample_rows(
 ) -> Tensor:
     """Maps (V, C, h, w) read bilinearly at pixels, (L, C): those of matches, or, with ``ptr`` None, int64 ones into the
     flattened (V, H, W). For callers that have checked."""
-    return _sample(maps, None, ptr, pixel, *size, True, align_corners, normalize)
+    return _sample(maps, None, ptr, None, pixel, *size, True, align_corners, normalize)
 
 
 def channels_last(maps: Tensor) -> Tensor:
@@ -98,6 +98,7 @@ def _run(
     maps: Tensor,
     uv: Tensor | None,
     ptr: Tensor | None,
+    point: Tensor | None,
     pixel: Tensor | None,
     height: int,
     width: int,
@@ -105,6 +106,8 @@ def _run(
     align_corners: bool,
     normalize: bool,
 ) -> Tensor:
+    if ptr is not None and point is not None and pixel is not None:  # no point: an operation of ours made them
+        check_each_match("matches", ptr, point, pixel, pixels=height * width)
     out = empty(maps, _places(uv, pixel), maps.shape[1])
     norm = acc_empty(len(out), maps) if normalize else None
     rule = native.MapRule(height, width, bilinear, align_corners)
@@ -112,7 +115,9 @@ def _run(
     return out
 
 
-def _fake(maps: Tensor, uv: Tensor | None, ptr: Tensor | None, pixel: Tensor | None, *_: Any) -> Tensor:
+def _fake(
+    maps: Tensor, uv: Tensor | None, ptr: Tensor | None, point: Tensor | None, pixel: Tensor | None, *_: Any
+) -> Tensor:
     return maps.new_empty(_places(uv, pixel), maps.shape[1])
 
 
@@ -180,18 +185,18 @@ sample_grad = register(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    maps, uv, ptr, pixel, *ctx.how = inputs
+    maps, uv, ptr, _, pixel, *ctx.how = inputs
     ctx.save_for_backward(maps, uv, ptr, pixel)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     maps, uv, ptr, pixel = ctx.saved_tensors
     grad_maps, grad_uv = sample_grad(maps, uv, ptr, pixel, grad, None, None, None, *ctx.how)
-    return grad_maps, None if uv is None else grad_uv, None, None, None, None, None, None, None
+    return grad_maps, None if uv is None else grad_uv, *(None,) * 8
 
 
 _sample = register(
-    f"sample(Tensor maps, Tensor? uv, Tensor? ptr, Tensor? pixel, {_HOW}) -> Tensor",
+    f"sample(Tensor maps, Tensor? uv, Tensor? ptr, Tensor? point, Tensor? pixel, {_HOW}) -> Tensor",
     _run,
     _fake,
     save=_save,

@@ -60,12 +60,13 @@ def scatter(
         raise ValueError(f"return_arg must be False with {reduce!r}: only 'max', 'min' and 'first' have one")
     order, ptr, inverse = voxels.order, voxels.ptr, voxels.inverse
     if reduce == "first":
+        if not torch.compiler.is_compiling():  # then torch's own indexing looks at them
+            _check_each_index(order, ptr, inverse)
         first = order[ptr[:-1]]
         return (features[first], first) if return_arg else features[first]
     if reduce == "mode":
         labels = features.long()
-        columns = [_scatter_mode(c, order, ptr) for c in (labels if labels.ndim == 2 else labels[:, None]).T]
-        modes = torch.stack(columns, 1) if columns else labels.new_zeros(len(voxels), 0)
+        modes = _scatter_mode(labels if labels.ndim == 2 else labels[:, None], order, ptr, inverse)
         return modes.view(len(voxels), *labels.shape[1:]).to(features.dtype)
     if reduce in ("mean", "sum"):
         return _scatter_sum(features, order, ptr, inverse, reduce == "mean")
@@ -75,20 +76,25 @@ def scatter(
 
 
 def _check_voxels(voxels: Voxels) -> None:
-    """They may have been made by hand: on the CPU, where that costs no synchronisation, every index is looked at."""
     if not isinstance(voxels, Voxels):
         raise TypeError(f"voxels must be Voxels, as voxelize returns them, got {type(voxels).__name__}")
     n, m = voxels.inverse.shape[0], voxels.coords.shape[0]
     for name, length in (("inverse", n), ("order", n), ("ptr", m + 1)):
         check_tensor(f"voxels.{name}", getattr(voxels, name), (torch.int64,), length)
         check_device(f"voxels.{name}", getattr(voxels, name), "voxels.coords", voxels.coords)
-    if voxels.ptr.device.type != "cpu" or torch.compiler.is_compiling():
+
+
+def _check_each_index(order: Tensor, ptr: Tensor, inverse: Tensor) -> None:
+    """Of voxels, which may have been made by hand. Called where an operation runs, so that torch.compile calls it too;
+    on the CPU alone, where it costs no synchronisation."""
+    if ptr.device.type != "cpu":
         return
-    first, last = voxels.ptr[[0, -1]].tolist()
-    if first != 0 or last > n or bool((voxels.ptr.diff() < 1).any()):
-        raise ValueError(f"voxels.ptr must ascend from 0 to at most {n}, by at least 1, got {voxels.ptr.tolist()[:9]}")
-    for name, lowest, highest in (("inverse", -1, m - 1), ("order", 0, n - 1)):
-        low, high = (int(i) for i in getattr(voxels, name).aminmax()) if n else (lowest, highest)
+    n, m = len(order), len(ptr) - 1
+    first, last = ptr[[0, -1]].tolist()
+    if first != 0 or last > n or bool((ptr.diff() < 1).any()):
+        raise ValueError(f"voxels.ptr must ascend from 0 to at most {n}, by at least 1, got {ptr.tolist()[:9]}")
+    for name, index, lowest, highest in (("inverse", inverse, -1, m - 1), ("order", order, 0, n - 1)):
+        low, high = (int(i) for i in index.aminmax()) if n else (lowest, highest)
         if low < lowest or high > highest:
             raise ValueError(f"voxels.{name} must be within {lowest} and {highest}, got {low} to {high}")
 
@@ -101,6 +107,7 @@ def _check_features(features: Tensor, voxels: Voxels, reduce: str) -> None:
 
 
 def _run_sum(features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, mean: bool) -> Tensor:
+    _check_each_index(order, ptr, inverse)
     out = empty(features, len(ptr) - 1, features.shape[1])
     native.scatter_sum(on(features), *contiguous(features, order, ptr), mean, out)
     return out
@@ -146,6 +153,7 @@ _scatter_sum = register(
 def _run_extreme(
     features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, maximum: bool, track: bool
 ) -> tuple[Tensor, Tensor]:
+    _check_each_index(order, ptr, inverse)
     shape = (len(ptr) - 1, features.shape[1])
     out, arg = empty(features, *shape), empty(ptr, *shape) if track else None
     native.scatter_extreme(on(features), *contiguous(features, order, ptr), maximum, out, arg)
@@ -182,14 +190,19 @@ _scatter_extreme = register(
 )
 
 
-def _run_mode(labels: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
-    out, scratch = empty(labels, len(ptr) - 1), torch.empty_like(order)
-    native.scatter_mode(on(labels), *contiguous(labels, order, ptr), scratch, out)
-    return out
+def _run_mode(labels: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor) -> Tensor:
+    _check_each_index(order, ptr, inverse)
+    out, scratch = empty(labels, labels.shape[1], len(ptr) - 1), torch.empty_like(order)
+    order, ptr = contiguous(order, ptr)
+    for column, modes in zip(labels.T, out, strict=True):
+        native.scatter_mode(on(labels), column.contiguous(), order, ptr, scratch, modes)
+    return out.T.contiguous()
 
 
-def _fake_mode(labels: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
-    return labels.new_empty(ptr.shape[0] - 1)
+def _fake_mode(labels: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor) -> Tensor:
+    return labels.new_empty(ptr.shape[0] - 1, labels.shape[1])
 
 
-_scatter_mode = register("scatter_mode(Tensor labels, Tensor order, Tensor ptr) -> Tensor", _run_mode, _fake_mode)
+_scatter_mode = register(
+    "scatter_mode(Tensor labels, Tensor order, Tensor ptr, Tensor inverse) -> Tensor", _run_mode, _fake_mode
+)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import FEATURES, check_choice, check_device, check_matches, check_tensor, image_size
+from ._check import FEATURES, check_choice, check_device, check_each_match, check_matches, check_tensor, image_size
 from ._register import contiguous, empty, native, on, register, sum_by_key
 
 __all__ = ["splat"]
@@ -52,17 +52,22 @@ def splat(features: Tensor, index: Tensor | Matches, size: Sequence[int] | None 
         raise ValueError(f"size must be None with an index, whose shape says it, got {size}")
     check_tensor("index", index, (torch.int64,), None, None, None)
     check_device("index", index, "features", features)
-    if index.device.type == "cpu" and index.numel() and not torch.compiler.is_compiling():
-        low, high = (int(n) for n in index.aminmax())
-        if low < -1 or high >= len(features):
-            raise ValueError(f"index must be within -1 and {len(features) - 1}, got {low} to {high}")
     return _splat(features, index.flatten()).view(*index.shape, features.shape[1]).permute(0, 3, 1, 2)
 
 
 def _run(features: Tensor, index: Tensor) -> Tensor:
+    _check_rows(index, len(features))
     out = empty(features, len(index), features.shape[1])
     native.take_rows(on(features), *contiguous(features, index), out)
     return out
+
+
+def _check_rows(index: Tensor, n: int) -> None:
+    """Here, where torch.compile calls it too: memory that is not ours would be read and written."""
+    if index.device.type == "cpu" and len(index):
+        low, high = (int(i) for i in index.aminmax())
+        if low < -1 or high >= n:
+            raise ValueError(f"index must be within -1 and {n - 1}, got {low} to {high}")
 
 
 def _fake(features: Tensor, index: Tensor) -> Tensor:
@@ -96,6 +101,7 @@ _splat = register("splat(Tensor features, Tensor index) -> Tensor", _run, _fake,
 def _run_matches(
     features: Tensor, ptr: Tensor, point: Tensor, pixel: Tensor, height: int, width: int, mean: bool
 ) -> tuple[Tensor, Tensor]:
+    check_each_match("matches", ptr, point, pixel, points=len(features), pixels=height * width)
     cell = Matches(ptr, point, pixel).view.long() * (height * width) + pixel
     cells = (len(ptr) - 1) * height * width
     count = ptr.new_zeros(cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._check import GEOMETRY, check_int, check_number, check_tensor
+from ._check import GEOMETRY, check_fewer, check_int, check_number, check_tensor
 from ._register import contiguous, empty, native, on, register, sort_keys
 
 __all__ = ["superpoints"]
@@ -54,8 +54,6 @@ def superpoints(points: Tensor, normals: Tensor, edges: Tensor, *, k: float, min
     for name, tensor in (("points", points), ("normals", normals), ("edges", edges)):
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} must be on the host: superpoints runs on the CPU only, got {tensor.device}")
-    if len(edges) >= 2**31:
-        raise ValueError(f"edges must be fewer than 2**31, got {len(edges)}")
     k = check_number("k", k)
     if not 0 <= k <= torch.finfo(points.dtype).max:
         raise ValueError(f"k must not be negative, and finite in {str(points.dtype).removeprefix('torch.')}, got {k}")
@@ -65,6 +63,7 @@ def superpoints(points: Tensor, normals: Tensor, edges: Tensor, *, k: float, min
 
 def _run(points: Tensor, normals: Tensor, edges: Tensor, k: float, min_size: int) -> Tensor:
     n = len(points)
+    check_fewer("edges", len(edges))
     _check_edges(edges, n)
     points, normals, edges = contiguous(points, normals, edges)
     weight, threshold = empty(points, len(edges)), empty(points, n)

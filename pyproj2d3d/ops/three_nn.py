@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._check import check_fewer
 from ._neighbours import along_curve, check_points_and_queries, curve_frame, neighbour_tree
 from ._register import contiguous, empty, native, on, register, sum_by_key
 
@@ -42,6 +43,8 @@ def three_nn(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _run(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    check_fewer("points", len(points))
+    check_fewer("queries", len(queries))
     points, queries = contiguous(points, queries)
     distance, index = empty(queries, len(queries), 3), empty(queries, len(queries), 3, dtype=torch.int64)
     if len(points) == 0:

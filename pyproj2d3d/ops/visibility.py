@@ -15,6 +15,7 @@ from ._check import (
     check_camera,
     check_depth_scale,
     check_device,
+    check_fewer,
     check_int,
     check_number,
     check_tensor,
@@ -78,8 +79,6 @@ def visibility(
     check_tensor("points", points, GEOMETRY, None, 3)
     check_camera("camera", camera)
     check_device("points", points, "camera", camera)
-    if len(points) >= 2**31:
-        raise ValueError(f"points must be fewer than 2**31, got {len(points)}")
     border = min(check_int("border", border, 0), max(camera.size))  # more than the image is the whole image
     radius = min(check_int("radius", radius, 0), max(camera.size))
     z_min, z_max = check_number("z_min", z_min), check_number("z_max", z_max)
@@ -130,6 +129,7 @@ def _run(
     z_min: float,
     z_max: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_fewer("points", len(points))
     views, tiles = len(camera_from_world), -(-len(points) // native.TILE)
     inputs = contiguous(points, camera_from_world, intrinsics)
     depth = None if depth is None else depth.contiguous().view(views, height * width)

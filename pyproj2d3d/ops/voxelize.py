@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..results import Voxels
 from . import _register
-from ._check import GEOMETRY, check_device, check_number, check_tensor
+from ._check import GEOMETRY, check_device, check_fewer, check_number, check_tensor
 from ._register import contiguous, empty, native, on, register, sort_keys
 
 __all__ = ["voxelize"]
@@ -53,8 +53,6 @@ def voxelize(
     ([[0, -1, 0, 0], [0, 0, 0, 0]], [1, 0, 1], [1, 0, 2])
     """
     check_tensor("points", points, GEOMETRY, None, 3)
-    if len(points) >= 2**31:
-        raise ValueError(f"points must be fewer than 2**31, got {len(points)}")
     edges = _check_size(size, points.dtype)
     if batch is not None:
         check_tensor("batch", batch, (torch.int32, torch.int64), len(points))
@@ -102,6 +100,7 @@ def occupied_voxels(
 ) -> tuple[Tensor, ...]:
     """What :class:`Voxels` holds, for arguments that are checked but for their values."""
     n, new = len(points), points.new_empty
+    check_fewer("points", n)
     if n == 0:
         index = torch.zeros(1, dtype=torch.int64, device=points.device)
         return new(0, 4, dtype=torch.int32), index[:0].clone(), index[:0].clone(), index, index[:0].clone()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import GEOMETRY, check_device, check_int, check_matches, check_tensor, image_size
+from ._check import GEOMETRY, check_device, check_each_match, check_fewer, check_int, check_matches, check_tensor, image_size
 from ._register import contiguous, empty, native, on, register
 
 __all__ = ["zbuffer", "zbuffer_depth"]
@@ -49,22 +49,30 @@ def zbuffer(
     size = image_size("size", size)
     radius = min(check_int("radius", radius, 0), max(size))  # more than the image is the whole image
     stride = min(check_int("stride", stride, 1), max(size))
-    if uvz.shape[1] >= 2**31:
-        raise ValueError(f"uvz must have fewer than 2**31 points, got {uvz.shape[1]}")
     if matches is None:
-        depth, index = _zbuffer(uvz, None, None, *size, radius, stride)
+        depth, index = _zbuffer(uvz, None, None, None, *size, radius, stride)
         return index, depth
     check_matches("matches", matches, n_points=uvz.shape[1], size=size)
     check_device("matches", matches.ptr, "uvz", uvz)
     if len(matches) != len(uvz):
         raise ValueError(f"matches must have the {len(uvz)} views of uvz, got {len(matches)}")
-    depth, index = _zbuffer(uvz, matches.ptr, matches.point, *size, radius, stride)
+    depth, index = _zbuffer(uvz, matches.ptr, matches.point, matches.pixel, *size, radius, stride)
     return index, depth
 
 
 def _run(
-    uvz: Tensor, ptr: Tensor | None, point: Tensor | None, height: int, width: int, radius: int, stride: int
+    uvz: Tensor,
+    ptr: Tensor | None,
+    point: Tensor | None,
+    pixel: Tensor | None,
+    height: int,
+    width: int,
+    radius: int,
+    stride: int,
 ) -> tuple[Tensor, Tensor]:
+    check_fewer("points of uvz", uvz.shape[1])
+    if ptr is not None and point is not None and pixel is not None:
+        check_each_match("matches", ptr, point, pixel, points=uvz.shape[1], pixels=height * width)
     depth, index = _outputs(uvz, uvz.shape[0], height, width, stride)
     grid = native.ZbufferGrid(height, width, radius, stride)
     native.zbuffer(on(uvz), *contiguous(uvz, ptr, point), grid, index, depth)
@@ -77,7 +85,14 @@ def _outputs(like: Tensor, views: int, height: int, width: int, stride: int) -> 
 
 
 def _fake(
-    uvz: Tensor, ptr: Tensor | None, point: Tensor | None, height: int, width: int, radius: int, stride: int
+    uvz: Tensor,
+    ptr: Tensor | None,
+    point: Tensor | None,
+    pixel: Tensor | None,
+    height: int,
+    width: int,
+    radius: int,
+    stride: int,
 ) -> tuple[Tensor, Tensor]:
     shape = (uvz.shape[0], -(-height // stride), -(-width // stride))
     return uvz.new_empty(shape), uvz.new_empty(shape, dtype=torch.int64)
@@ -102,18 +117,18 @@ _zbuffer_grad = register(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    uvz, _, _, *ctx.grid = inputs
+    uvz, _, _, _, *ctx.grid = inputs
     ctx.save_for_backward(uvz, output[1])
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     uvz, index = ctx.saved_tensors
-    return _zbuffer_grad(uvz, index, grad, *ctx.grid), None, None, None, None, None, None
+    return _zbuffer_grad(uvz, index, grad, *ctx.grid), *(None,) * 7
 
 
 _zbuffer = register(
-    "zbuffer(Tensor uvz, Tensor? ptr, Tensor? point, int height, int width, int radius, int stride)"
+    "zbuffer(Tensor uvz, Tensor? ptr, Tensor? point, Tensor? pixel, int height, int width, int radius, int stride)"
     " -> (Tensor, Tensor)",
     _run,
     _fake,
@@ -132,6 +147,7 @@ def zbuffer_depth(
 def _run_points(
     points: Tensor, camera_from_world: Tensor, intrinsics: Tensor, height: int, width: int, radius: int
 ) -> Tensor:
+    check_fewer("points", len(points))
     depth, index = _outputs(points, len(camera_from_world), height, width, 1)
     grid = native.ZbufferGrid(height, width, radius, 1)
     native.zbuffer_points(on(points), *contiguous(points, camera_from_world, intrinsics), grid, index, depth)
