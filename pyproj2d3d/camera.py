@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,10 +122,13 @@ class Camera:
     def __repr__(self) -> str:
         return f"Camera(V={len(self)}, size={self.size}, {self.dtype}, {self.device})"
 
-    def to(self, *device_or_dtype: object) -> Camera:
-        """The same cameras on another device, in another dtype, or both; arguments as of :meth:`torch.Tensor.to`."""
-        intrinsics: Tensor = self.intrinsics.to(*device_or_dtype)  # type: ignore[call-overload]
-        return self._of(intrinsics, self.world_from_camera.to(intrinsics), self.size)
+    def to(self, *args: Any, **keywords: Any) -> Camera:
+        """The same cameras on another device, in float32 or float64, or both; arguments as of
+        :meth:`torch.Tensor.to`."""
+        intrinsics = self.intrinsics.to(*args, **keywords)
+        if intrinsics.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {str(intrinsics.dtype).removeprefix('torch.')}")
+        return self._of(intrinsics, self.world_from_camera.to(*args, **keywords), self.size)
 
     def resized(self, size: Sequence[int]) -> Camera:
         """The cameras of the images resized to ``size`` = (H, W)."""
@@ -134,6 +138,7 @@ class Camera:
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Camera:
         """The cameras of ``image[top : top + height, left : left + width]``; beyond the image this is padding."""
+        top, left = _integer("top", top), _integer("left", left)
         return self._with_pixels(1.0, -left, 1.0, -top, image_size("(height, width)", (height, width)))
 
     def flipped(self, horizontal: bool = True) -> Camera:
@@ -197,16 +202,27 @@ class Matches:
 def image_size(name: str, size: Sequence[int]) -> tuple[int, int]:
     """(H, W) as two positive ints, or an error that names the argument."""
     try:
-        height, width = (int(n.__index__()) for n in size)
-    except (TypeError, ValueError, AttributeError):
+        height, width = (_integer(name, n) for n in size)
+    except (TypeError, ValueError):
         raise TypeError(f"{name} must be two integers (H, W), got {size!r}") from None
     if height < 1 or width < 1 or height * width >= 2**31:
         raise ValueError(f"{name} must be positive and have fewer than 2**31 pixels, got {(height, width)}")
     return height, width
 
 
+def _integer(name: str, n: int) -> int:
+    """As an int, of NumPy or a tensor too; one that torch.compile does not know stays as it is."""
+    if isinstance(n, int):
+        return n
+    try:
+        return int(n.__index__())
+    except (TypeError, AttributeError):
+        raise TypeError(f"{name} must be an integer, got {n!r}") from None
+
+
 def _one(view: int, views: int) -> slice:
     """One view as a slice that keeps its axis."""
+    view = _integer("view", view)
     if not -views <= view < views:
         raise IndexError(f"view must be within {views} views, got {view}")
     return slice(view % views, view % views + 1)
@@ -236,7 +252,8 @@ def _check_values(intrinsics: Tensor, world_from_camera: Tensor) -> None:
         raise ValueError("intrinsics must have no skew: K[0, 1] and K[1, 0] are to be 0")
     if bool((intrinsics[:, [0, 1], [0, 1]] == 0).any()):
         raise ValueError("intrinsics must have focal lengths other than 0")
-    rows = world_from_camera[:, :3, :3].double()
-    terms = rows[:, 0] * torch.linalg.cross(rows[:, 1], rows[:, 2])  # as the inverse computes the determinant
+    r0, r1, r2 = world_from_camera[:, :3, :3].double().unbind(1)
+    p, q = [1, 2, 0], [2, 0, 1]  # the determinant as the inverse computes it; torch.linalg.cross rounds otherwise
+    terms = r0 * (r1[:, p] * r2[:, q] - r1[:, q] * r2[:, p])
     if bool(((terms[:, 0] + terms[:, 1]) + terms[:, 2] == 0).any()):
         raise ValueError("world_from_camera must be invertible, got a 3x3 part with determinant 0")

@@ -42,7 +42,7 @@ def register(
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     for device in ("CPU", "CUDA"):
-        _library.impl(name, uncompiled(run), device)
+        _library.impl(name, uncompiled(_without_tangents(name, run)), device)
     torch.library.register_fake(f"pyproj2d3d::{name}", fake, lib=_library)
 
     def refuse(ctx: Any, *_: Tensor) -> None:
@@ -53,21 +53,29 @@ def register(
     torch.library.register_autograd(
         f"pyproj2d3d::{name}", backward or refuse, setup_context=save or _save_nothing, lib=_library
     )
-    operation = getattr(torch.ops.pyproj2d3d, name)
-
-    def call(*args: Any) -> Any:
-        if forward_ad._current_level >= 0:
-            _refuse_tangents(name, args)
-        return operation(*args)
-
-    return call
+    return _without_tangents(name, getattr(torch.ops.pyproj2d3d, name))
 
 
-def _refuse_tangents(name: str, args: tuple[Any, ...]) -> None:
-    """What forward mode carries beside a tensor torch would drop, and a missing formula would pass for a zero one."""
-    for a in args:
-        if isinstance(a, Tensor) and a.is_floating_point() and forward_ad.unpack_dual(a).tangent is not None:
-            raise NotImplementedError(f"pyproj2d3d: {name} has no derivative in forward mode, as of torch.func.jvp")
+def _without_tangents(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same; what forward mode carries beside a tensor torch would drop, and a missing formula pass for a zero one.
+
+    Where the operation is called torch.func.jvp shows it, and where it runs a call within a compiled graph does.
+    """
+
+    def checked(*args: Any) -> Any:
+        if forward_ad._current_level >= 0 and any(_has_tangent(a) for a in args if isinstance(a, Tensor)):
+            raise NotImplementedError(f"pyproj2d3d: {name} has no derivative in forward mode")
+        return call(*args)
+
+    return checked
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or torch.compiler.is_compiling():
+        return tensor.is_floating_point() and forward_ad.unpack_dual(tensor).tangent is not None
+    hidden = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.ADInplaceOrView)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), hidden):  # compiled graphs hide it
+        return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def uncompiled(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,10 +86,10 @@ def _check_origin(origin: Tensor | Sequence[float] | None, points: Tensor) -> Te
         raise TypeError(f"origin must be a tensor or three numbers, got {origin!r}")
     if len(origin) != 3:
         raise ValueError(f"origin must be three numbers, got {origin!r}")
-    corner = torch.tensor([check_number("origin", o) for o in origin], dtype=points.dtype)
-    if not bool(corner.isfinite().all()):
+    corner = [check_number("origin", o) for o in origin]
+    if max(abs(o) for o in corner) > torch.finfo(points.dtype).max:
         raise ValueError(f"origin must be finite in {str(points.dtype).removeprefix('torch.')}, got {origin!r}")
-    return torch.stack([points.new_full((), o) for o in corner.tolist()])  # a copy to CUDA would synchronise
+    return torch.stack([points.new_full((), o) for o in corner])  # a copy to CUDA would synchronise
 
 
 Cloud = tuple[Tensor, Tensor | None, Tensor, tuple[float, float, float]]  # points, batch, origin, size
@@ -102,6 +102,7 @@ def occupied_voxels(
     n, new = len(points), points.new_empty
     check_fewer("points", n)
     if n == 0:
+        _check_finite(origin)
         index = torch.zeros(1, dtype=torch.int64, device=points.device)
         return new(0, 4, dtype=torch.int32), index[:0].clone(), index[:0].clone(), index, index[:0].clone()
     cloud: Cloud = (*contiguous(points, batch, origin), (x, y, z))
@@ -125,6 +126,8 @@ def occupied_voxels(
         cells = _cells(known, points, batch, origin)
         if wide or cells < 2**63:
             break
+    if found == 0:
+        _check_finite(origin)
     coords = empty(points, found, 4, dtype=torch.int32)
     inverse, ptr = empty(points, n, dtype=torch.int64), empty(points, found + 1, dtype=torch.int64)
     native.voxelize_fill(on(points), *cloud, key, order, valid, end, coords, inverse, ptr)
@@ -138,13 +141,18 @@ def _cells(extent: list[int], points: Tensor, batch: Tensor | None, origin: Tens
         worst = batch.min() if first < 0 else batch.max()
         raise ValueError(f"batch must be from 0 to {native.LAST_BATCH}, got {worst.item()}")
     if 0 in extent[5:]:
-        if not bool(origin.isfinite().all()):
-            raise ValueError(f"origin must be finite, got {origin.tolist()}")
+        _check_finite(origin)
         raise ValueError(
             "points must have voxels within int32: increase size or move origin; their coordinates reach "
             f"{points[points.isfinite().all(1)].abs().max().item():g}"
         )
     return math.prod(extent[4:])
+
+
+def _check_finite(origin: Tensor) -> None:
+    """Where no point has a voxel: looking always would synchronise."""
+    if not bool(origin.isfinite().all()):
+        raise ValueError(f"origin must be finite, got {origin.tolist()}")
 
 
 def _sort_by_cell(cloud: Cloud, extent: Tensor, cells: int | None) -> tuple[Tensor, Tensor, Tensor]:
