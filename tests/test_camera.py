@@ -109,6 +109,41 @@ def test_indexing_keeps_the_axis_of_views():
     for beyond in (4, -5):
         with pytest.raises(IndexError, match=f"view must be within 4 views, got {beyond}"):
             camera[beyond]
+    for wrong in ([0], 0.0, "0"):
+        with pytest.raises(TypeError, match="view must be an integer, got"):
+            camera[wrong]
+
+
+def test_moving_takes_what_a_tensor_takes():
+    camera = simple_camera()
+    assert camera.to(dtype=torch.float32).dtype == camera.to("cpu", torch.float32).dtype == torch.float32
+    assert camera.to(device="meta").device.type == "meta"
+    assert camera.to(torch.zeros(0)).world_from_camera.dtype == torch.float32
+    assert camera.to(torch.float32, copy=True).world_from_camera.dtype == torch.float32
+    for wrong in (torch.int64, torch.float16):
+        with pytest.raises(TypeError, match=f"dtype must be float32 or float64, got {str(wrong)[6:]}"):
+            camera.to(wrong)
+
+
+def test_a_crop_begins_at_a_pixel():
+    for name, place in (("top", (0.5, 1)), ("left", (1, "1"))):
+        with pytest.raises(TypeError, match=f"{name} must be an integer, got"):
+            simple_camera().cropped(*place, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_pose_is_refused_exactly_where_its_inverse_is_not_finite(dtype):
+    """Rounded otherwise than by the inverse, a determinant of 0 was another, and points projected to NaN."""
+    rng = torch.Generator().manual_seed(0)
+    poses = torch.eye(4, dtype=dtype).repeat(20_000, 1, 1)
+    poses[:, :2, :3] = (10 * torch.randn(len(poses), 2, 3, generator=rng, dtype=dtype)).round() / 10
+    poses[:, 2, :3] = poses[:, 0, :3] + poses[:, 1, :3]  # of rank 2, but for rounding
+    finite = torch.ops.pyproj2d3d.camera_from_world(poses).isfinite().all(2).all(1)
+    assert 100 < finite.sum() < len(poses) - 100
+    Camera(K.to(dtype), poses[finite], (4, 4))
+    for pose in poses[~finite][:200]:
+        with pytest.raises(ValueError, match="must be invertible"):
+            Camera(K.to(dtype), pose, (4, 4))
 
 
 def test_cat_keeps_the_order_of_views():
@@ -219,6 +254,9 @@ def test_matches_of_one_view():
     for beyond in (3, -4):
         with pytest.raises(IndexError, match=f"view must be within 3 views, got {beyond}"):
             MATCHES[beyond]
+    for wrong in (0.0, slice(0, 1)):
+        with pytest.raises(TypeError, match="view must be an integer, got"):
+            MATCHES[wrong]
 
 
 def test_matches_print_their_counts_not_their_tensors():

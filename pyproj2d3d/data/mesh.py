@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..ops._check import check_camera
 
 
 def render_depth(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
@@ -27,7 +28,7 @@ def render_depth(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
 
     Raises:
         ImportError: Open3D is not installed.
-        TypeError: vertices that are not floating, faces that are not int64.
+        TypeError: vertices that are not floating, faces that are not int64, no Camera.
         ValueError: a wrong shape, vertices that are not finite, a face of a vertex that is not there, a device other
             than the host.
 
@@ -39,9 +40,11 @@ def render_depth(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
     if not len(faces):
         return depth
     o3d = _open3d()
-    middle = vertices.detach().double().mean(dim=0)  # float32 is finest about the origin
+    used = torch.zeros(len(vertices), dtype=torch.bool).index_fill(0, faces.flatten(), True)
+    corners = torch.where(used[:, None], vertices.detach().double(), 0)  # what no face uses may be anywhere
+    middle = corners.sum(dim=0) / used.sum()  # float32 is finest about the origin
     caster = o3d.t.geometry.RaycastingScene(nthreads=torch.get_num_threads())
-    near = (vertices.detach().double() - middle).float()
+    near = (corners - middle).float()
     caster.add_triangles(o3d.core.Tensor(near.numpy()), o3d.core.Tensor(faces.numpy().astype("uint32")))
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     for view in range(len(camera)):
@@ -59,6 +62,7 @@ def render_depth(vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
 
 
 def _check(vertices: Tensor, faces: Tensor, camera: Camera) -> None:
+    check_camera("camera", camera)
     if not isinstance(vertices, Tensor) or vertices.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"vertices must be a float32 or float64 tensor, got {_kind(vertices)}")
     if not isinstance(faces, Tensor) or faces.dtype != torch.int64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -18,6 +17,7 @@ FEATURES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 __all__ = [
     "FEATURES",
     "GEOMETRY",
+    "check_bool",
     "check_camera",
     "check_choice",
     "check_depth_scale",
@@ -80,8 +80,8 @@ def check_number(name: str, value: float) -> float:
     return float(value)
 
 
-def check_depth_scale(depth: Tensor, depth_scale: float | None) -> float:
-    """The scale to decode depth with: given for uint16, and for nothing else."""
+def check_depth_scale(depth: Tensor, depth_scale: float | None, dtype: torch.dtype) -> float:
+    """The scale to decode depth with, in the dtype of the geometry: given for uint16, and for nothing else."""
     if depth.dtype != torch.uint16:
         if depth_scale is not None:
             raise ValueError(f"depth_scale must be None for float depth, which is in metres, got {depth_scale}")
@@ -89,8 +89,9 @@ def check_depth_scale(depth: Tensor, depth_scale: float | None) -> float:
     if depth_scale is None:
         raise ValueError("depth_scale must be given for uint16 depth (1000 for millimetres), got None")
     depth_scale = check_number("depth_scale", depth_scale)
-    if not 0 < depth_scale < math.inf:
-        raise ValueError(f"depth_scale must be positive and finite, got {depth_scale}")
+    if not torch.finfo(dtype).tiny <= depth_scale <= torch.finfo(dtype).max:
+        name = str(dtype).removeprefix("torch.")
+        raise ValueError(f"depth_scale must be positive and finite in {name}, got {depth_scale}")
     return depth_scale
 
 
@@ -115,6 +116,12 @@ def check_ptr(name: str, ptr: Tensor, rows: Tensor, samples: int | None = None) 
         raise ValueError(f"{name} must have B + 1 entries and ascend from 0 to {len(rows)}, got {ptr.tolist()}")
     if samples is not None and len(ptr) != samples + 1:
         raise ValueError(f"{name} must be of {samples} samples, got {len(ptr) - 1}")
+
+
+def check_bool(name: str, value: bool) -> bool:
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's, in its two versions
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..camera import Camera, Matches
 from ..results import PointCloud
-from ._check import GEOMETRY, check_camera, check_depth_scale, check_device, check_tensor
+from ._check import GEOMETRY, check_bool, check_camera, check_depth_scale, check_device, check_tensor
 from ._register import contiguous, empty, native, on, register, sort_keys
 from .project import pinhole_of
 from .sample import check_cells, sample_rows
@@ -65,14 +65,15 @@ def back_project(
     check_camera("camera", camera)
     check_tensor("depth", depth, (*GEOMETRY, torch.uint16), len(camera), *camera.size)
     check_device("depth", depth, "camera", camera)
-    scale = check_depth_scale(depth, depth_scale)
+    dtype = camera.dtype if depth.dtype == torch.uint16 else depth.dtype
+    scale = check_depth_scale(depth, depth_scale, dtype)
+    align_corners, normalize = check_bool("align_corners", align_corners), check_bool("normalize", normalize)
     if features is not None:
         check_cells("features", features, len(camera))
         check_device("features", features, "depth", depth)
     if pixels is not None:
         check_tensor("pixels", pixels, (torch.int64,), None)
         check_device("pixels", pixels, "depth", depth)
-    dtype = camera.dtype if depth.dtype == torch.uint16 else depth.dtype
     pose, intrinsics = camera.world_from_camera[:, :3].to(dtype), pinhole_of(camera, dtype)
     points, pixel, ptr, valid = _back_project(depth, pose, intrinsics, pixels, scale)
     rows = None

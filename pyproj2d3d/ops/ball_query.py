@@ -43,6 +43,7 @@ def ball_query(points: Tensor, queries: Tensor, radius: float, k: int) -> tuple[
     """
     check_points_and_queries(points, queries)
     radius, k = check_number("radius", radius), check_int("k", k, 1)
+    check_fewer("k", k)
     known = torch.finfo(points.dtype)
     if not (radius > 0 and known.tiny <= radius * radius <= known.max):
         name = str(points.dtype).removeprefix("torch.")

@@ -49,12 +49,14 @@ def farthest_point_sample(points: Tensor, n: int, *, ptr: Tensor | None = None, 
     """
     check_tensor("points", points, GEOMETRY, None, 3)
     n, start = check_int("n", n, 1), check_int("start", start, 0)
+    check_fewer("n", n)
+    check_fewer("start", start)
     if ptr is not None:
         check_tensor("ptr", ptr, (torch.int64,), None)
         check_device("ptr", ptr, "points", points)
         if len(ptr) == 0:
             raise ValueError("ptr must have B + 1 entries, got none")
-    return _farthest_point_sample(points.detach(), ptr, n, min(start, 2**31))
+    return _farthest_point_sample(points.detach(), ptr, n, start)
 
 
 def _check_ptr(ptr: Tensor, points: Tensor, n: int, start: int) -> None:

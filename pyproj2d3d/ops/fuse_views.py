@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import check_choice, check_device, check_each_match, check_int, check_matches
+from ._check import check_choice, check_device, check_each_match, check_fewer, check_int, check_matches
 from ._register import contiguous, empty, native, on, register
 from .sample import acc_empty, channels_last, check_maps, sample_grad
 
@@ -52,15 +52,16 @@ def fuse_views(
     >>> features[:, 0].tolist(), count.tolist()
     ([1.0, 3.0, 0.0], [1, 2, 0])
     """
-    size = check_maps(maps, size, mode)
+    how = check_maps("maps", maps, size, mode, align_corners, normalize)
     n_points = check_int("n_points", n_points, 0)
+    if not torch.compiler.is_compiling():  # which may not know it
+        check_fewer("n_points", n_points)
     check_choice("reduce", reduce, "mean", "max")
-    check_matches("matches", matches, n_points=n_points, size=size)
+    check_matches("matches", matches, n_points=n_points, size=how[:2])
     check_device("matches", matches.ptr, "maps", maps)
     if len(matches) != len(maps):
         raise ValueError(f"matches must have the {len(maps)} views of maps, got {len(matches)}")
     maximum, track = reduce == "max", torch.is_grad_enabled() and maps.requires_grad
-    how = (*size, mode == "bilinear", align_corners, normalize)
     features, count, _ = _fuse_views(maps, matches.ptr, matches.point, matches.pixel, n_points, maximum, track, *how)
     return features, count
 
@@ -73,7 +74,8 @@ class ViewFuser:
         channels: C of the maps to come.
         reduce: "mean" or "max".
 
-    It carries no gradient: a map that requires one is an error where gradients are enabled.
+    It carries no gradient: a map that requires one is an error where gradients are enabled. It is nothing for
+    torch.compile, which takes :func:`fuse_views`.
 
     >>> fuser = ViewFuser(2, channels=1)
     >>> matches = Matches(torch.tensor([0, 1]), torch.tensor([1]).int(), torch.tensor([0]).int())
@@ -87,10 +89,11 @@ class ViewFuser:
     def __init__(self, n_points: int, channels: int, reduce: str = "mean"):
         check_choice("reduce", reduce, "mean", "max")
         self.n_points, self.channels = check_int("n_points", n_points, 0), check_int("channels", channels, 1)
+        check_fewer("n_points", self.n_points)
         self.reduce = reduce
         self._dtype: torch.dtype = torch.float32
         self._fused: Tensor | None = None  # sums or maxima so far; made with the first map, on its device
-        self._count = torch.zeros(n_points, dtype=torch.int32)
+        self._count = torch.zeros(self.n_points, dtype=torch.int32)
 
     def add(
         self,
@@ -104,8 +107,10 @@ class ViewFuser:
     ) -> None:
         """One view more: its map (C, h, w) or (1, C, h, w), and its matches with V = 1 (``matches[v]``)."""
         maps = map[None] if isinstance(map, Tensor) and map.ndim == 3 else map
-        size = check_maps(maps, size, mode)
-        check_matches("matches", matches, n_points=self.n_points, size=size)
+        how = check_maps("map", maps, size, mode, align_corners, normalize)
+        check_matches("matches", matches, n_points=self.n_points, size=how[:2])
+        places = (matches.ptr, matches.point, matches.pixel)
+        check_each_match("matches", *places, points=self.n_points, pixels=how[0] * how[1])
         check_device("matches", matches.ptr, "map", maps)
         if maps.shape[:2] != (1, self.channels) or len(matches) != 1:
             wanted = f"map and matches must be of one view with {self.channels} channels"
@@ -122,14 +127,12 @@ class ViewFuser:
             raise ValueError(
                 f"map must be {self._dtype} on {self._fused.device} like the first, got {maps.dtype} on {maps.device}"
             )
-        how = (*size, mode == "bilinear", align_corners, normalize)
-        state = (self._fused, self._count, None)
-        _add(maps.detach(), matches.ptr, matches.point, matches.pixel, self.reduce == "max", False, *how, *state)
+        _add(maps.detach(), *places, self.reduce == "max", False, *how, self._fused, self._count, None)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Features (N, C) and count (N,) of all views added so far, as :func:`fuse_views` returns them."""
         if self._fused is None:
-            return torch.zeros(self.n_points, self.channels), self._count.clone()
+            return torch.zeros(self.n_points, self.channels, dtype=self._dtype), self._count.clone()
         count = self._count.clone()
         if self.reduce == "max":
             return self._fused.to(self._dtype, copy=True), count

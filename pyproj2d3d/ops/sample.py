@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import FEATURES, GEOMETRY, check_choice, check_device, check_each_match, check_matches, check_tensor, image_size
+from ._check import (
+    FEATURES,
+    GEOMETRY,
+    check_bool,
+    check_choice,
+    check_device,
+    check_each_match,
+    check_matches,
+    check_tensor,
+    image_size,
+)
 from ._register import contiguous, empty, native, on, register, sort_keys
 
 __all__ = ["acc_empty", "channels_last", "check_cells", "check_maps", "sample", "sample_grad", "sample_rows"]
@@ -50,11 +60,10 @@ def sample(
              [2.],
              [0.]]])
     """
-    size = check_maps(maps, size, mode)
-    how = (*size, mode == "bilinear", align_corners, normalize)
+    how = check_maps("maps", maps, size, mode, align_corners, normalize)
     if isinstance(matches_or_uv, Matches):
         matches = matches_or_uv
-        check_matches("matches", matches, size=size)
+        check_matches("matches", matches, size=how[:2])
         check_device("matches", matches.ptr, "maps", maps)
         if len(matches) != len(maps):
             raise ValueError(f"matches must have the {len(maps)} views of maps, got {len(matches)}")
@@ -65,10 +74,14 @@ def sample(
     return rows.view(*matches_or_uv.shape[:2], maps.shape[1])
 
 
-def check_maps(maps: Tensor, size: Sequence[int], mode: str) -> tuple[int, int]:
-    check_cells("maps", maps)
+def check_maps(
+    name: str, maps: Tensor, size: Sequence[int], mode: str, align_corners: bool, normalize: bool
+) -> tuple[int, int, bool, bool, bool]:
+    """How the maps are read, as the operations take it: H and W of the images, whether bilinearly, and the two last."""
+    check_cells(name, maps)
     check_choice("mode", mode, "bilinear", "nearest")
-    return image_size("size", size)
+    align_corners, normalize = check_bool("align_corners", align_corners), check_bool("normalize", normalize)
+    return *image_size("size", size), mode == "bilinear", align_corners, normalize
 
 
 def check_cells(name: str, maps: Tensor, views: int | None = None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..results import Voxels
-from ._check import FEATURES, check_choice, check_device, check_tensor
+from ._check import FEATURES, check_bool, check_choice, check_device, check_tensor
 from ._register import contiguous, empty, native, on, register
 
 __all__ = ["scatter"]
@@ -56,7 +56,7 @@ def scatter(
     check_choice("reduce", reduce, "mean", "sum", "max", "min", "mode", "first")
     _check_voxels(voxels)
     _check_features(features, voxels, reduce)
-    if return_arg and reduce not in ("max", "min", "first"):
+    if check_bool("return_arg", return_arg) and reduce not in ("max", "min", "first"):
         raise ValueError(f"return_arg must be False with {reduce!r}: only 'max', 'min' and 'first' have one")
     order, ptr, inverse = voxels.order, voxels.ptr, voxels.inverse
     if reduce == "first":

@@ -17,9 +17,10 @@ def superpoints(points: Tensor, normals: Tensor, edges: Tensor, *, k: float, min
     min_size = 20.
 
     An edge from p to q, with normals n and m, weighs 1 - n . m; where m . (q - p) > 0, so across a convex edge, the
-    square of that. Edges are visited by ascending weight, equal ones in the order given. One joins two segments if its
-    weight w is at most the threshold of both: k for a single point, w + k / size for one joined by w. Then edges are
-    visited again, in the same order, and join segments of which one has fewer than min_size points.
+    square of that. A weight below 0, as of normals longer than 1, is 0. Edges are visited by ascending weight, equal
+    ones in the order given. One joins two segments if its weight w is at most the threshold of both: k for a single
+    point, w + k / size for one joined by w. Then edges are visited again, in the same order, and join segments of which
+    one has fewer than min_size points.
 
     Host only: tensors elsewhere are an error. The sort takes torch's threads, the joining one; the result is the same
     for any number of them.

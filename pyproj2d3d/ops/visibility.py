@@ -111,7 +111,7 @@ def _check_depth(
         return 1.0
     check_tensor("depth", depth, (*GEOMETRY, torch.uint16), len(camera), *camera.size)
     check_device("depth", depth, "points", points)
-    return check_depth_scale(depth, depth_scale)
+    return check_depth_scale(depth, depth_scale, points.dtype)
 
 
 def _run(

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from ..camera import Matches
-from ._check import GEOMETRY, check_device, check_each_match, check_fewer, check_int, check_matches, check_tensor, image_size
+from ._check import (
+    GEOMETRY,
+    check_device,
+    check_each_match,
+    check_fewer,
+    check_int,
+    check_matches,
+    check_tensor,
+    image_size,
+)
 from ._register import contiguous, empty, native, on, register
 
 __all__ = ["zbuffer", "zbuffer_depth"]

@@ -9,6 +9,7 @@ import torch
 import torch._inductor.config
 from cases import CASES, cotangent, gradients, leaves
 from scenes import CPU, SIZE, assert_close, assert_same_bits, make_scene, strided, tensors_of, transposed
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pyproj2d3d
@@ -97,6 +98,20 @@ def test_a_second_derivative_is_refused_not_silently_wrong(case, device):
         torch.autograd.grad(
             [g for g in first if g.requires_grad], asked, [cotangent(g) for g in first if g.requires_grad]
         )
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.differentiable and c.how != "first"], ids=str)  # torch's own
+def test_a_derivative_in_forward_mode_is_refused_not_silently_zero(case, device):
+    positional, keywords = case.arguments(make_scene(30, 2, torch.float64, torch.float64, device, finite=True))
+    at = next(i for i, a in enumerate(positional) if isinstance(a, torch.Tensor) and a.is_floating_point())
+
+    def call(value):
+        return tensors_of(case.call()(*positional[:at], value, *positional[at + 1 :], **keywords))
+
+    with pytest.raises(NotImplementedError, match="no derivative in forward mode"):
+        torch.func.jvp(call, (positional[at],), (torch.ones_like(positional[at]),))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no derivative in forward mode"):
+        call(forward_ad.make_dual(positional[at], torch.ones_like(positional[at])))
 
 
 def bits_of(case, scene) -> tuple[torch.Tensor, ...]:
