@@ -127,7 +127,8 @@ class ViewFuser:
             raise ValueError(
                 f"map must be {self._dtype} on {self._fused.device} like the first, got {maps.dtype} on {maps.device}"
             )
-        _add(maps.detach(), *places, self.reduce == "max", False, *how, self._fused, self._count, None)
+        state = (self._fused, self._count, None)
+        _add(maps.detach(), *places, self.reduce == "max", False, *how, *state)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Features (N, C) and count (N,) of all views added so far, as :func:`fuse_views` returns them."""

@@ -79,6 +79,11 @@ def test_a_mesh_far_from_the_origin_is_as_exact_as_a_near_one(open3d):
     assert ((depth - room.depth(near)).abs() < 1e-5).double().mean() > 0.999
 
 
+def test_a_vertex_of_no_face_may_be_anywhere(open3d):
+    stray = torch.cat((SQUARE, torch.tensor([[1e30, 0, 0]])))
+    assert torch.equal(render_depth(stray, TWO_TRIANGLES, camera()), render_depth(SQUARE, TWO_TRIANGLES, camera()))
+
+
 def test_negative_focal_lengths_mirror_the_image(open3d):
     room = Room(seed=3)
     one = room.cameras(1).resized((48, 64))
@@ -138,6 +143,11 @@ def test_without_open3d_the_error_says_what_to_install(monkeypatch):
 def test_wrong_input_is_named(vertices, faces, error, text):
     with pytest.raises(error, match=text):
         render_depth(vertices, faces, camera())
+
+
+def test_no_camera_is_named():
+    with pytest.raises(TypeError, match="camera must be a Camera, got NoneType"):
+        render_depth(SQUARE, TWO_TRIANGLES, None)
 
 
 def test_a_camera_elsewhere_than_on_the_host_is_named():

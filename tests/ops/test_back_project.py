@@ -389,6 +389,7 @@ BAD = {
     "a depth_scale of 0": ((MM, CAMERA), {"depth_scale": 0}, ValueError, r"depth_scale must be positive .*got 0"),
     "a negative depth_scale": ((MM, CAMERA), {"depth_scale": -1.0}, ValueError, r"depth_scale must .*got -1"),
     "an infinite depth_scale": ((MM, CAMERA), {"depth_scale": math.inf}, ValueError, r"depth_scale must .*got inf"),
+    "an infinite float32": ((MM, CAMERA), {"depth_scale": 1e43}, ValueError, r"depth_scale must .*float32, got 1e\+43"),
     "a depth_scale that is NaN": ((MM, CAMERA), {"depth_scale": math.nan}, ValueError, r"depth_scale must .*got NaN"),
     "a depth_scale as text": ((MM, CAMERA), {"depth_scale": "1000"}, TypeError, r"depth_scale must .*got '1000'"),
 }  # fmt: skip

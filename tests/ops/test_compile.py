@@ -1,11 +1,12 @@
-"""Do operations compile together, and for sizes and numbers that vary, and do compiled ones look at what they get?"""
+"""Do operations compile, alone and together, for sizes and numbers that vary, and do compiled ones look at indices?"""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from cases import gradients
-from scenes import assert_same_bits, make_matches, simple_camera, tensors_of
+import torch._inductor.config
+from cases import CASES, gradients
+from scenes import SIZE, assert_same_bits, make_matches, make_scene, simple_camera, tensors_of
 from torch.autograd import forward_ad
 
 from pyproj2d3d import (
@@ -17,6 +18,7 @@ from pyproj2d3d import (
     fuse_views,
     kernel_map,
     project,
+    reference,
     sample,
     scatter,
     splat,
@@ -27,6 +29,7 @@ from pyproj2d3d import (
     zbuffer,
 )
 
+compiled_case = pytest.mark.parametrize("case", [c for c in CASES if c.compiled], ids=str)
 # dynamo looks at .grad of every input, and a camera's tensors are seldom leaves
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 
@@ -35,6 +38,52 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 def compiled():
     torch._dynamo.reset()
     yield lambda call, backend="eager": torch.compile(call, fullgraph=True, backend=backend)
+    torch._dynamo.reset()
+
+
+@compiled_case
+def test_compiles_into_one_graph(case, compiled, device):
+    arguments = case.arguments(make_scene(300, 2, device=device, finite=True))
+    call = compiled(lambda *args, **kwargs: tensors_of(case.call()(*args, **kwargs)), "aot_eager")
+    assert_same_bits(call(*arguments[0], **arguments[1]), case.call()(*arguments[0], **arguments[1]))
+    if case.differentiable:
+        assert_same_bits(gradients(call, arguments), gradients(case.call(), arguments))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # inductor's own
+def test_a_pipeline_compiles_with_inductor(compiled, device):
+    def render(points, features, camera):
+        index, depth = zbuffer(project(points, camera), SIZE, radius=1)
+        return splat(features * 2, index) + depth[:, None]
+
+    scene = make_scene(300, 2, device=device, finite=True)
+    arguments = ((scene.points, scene.features, scene.camera), {})
+    call = compiled(render, "inductor")
+    with torch._inductor.config.patch(
+        force_disable_caches=True
+    ):  # its cache on disk keeps a backward that has changed since
+        result, ours = call(*arguments[0]), gradients(call, arguments)
+    assert_same_bits(result, render(*arguments[0]))
+    for mine, eager in zip(ours, gradients(render, arguments), strict=True):
+        torch.testing.assert_close(mine, eager, rtol=1e-4, atol=1e-5 * eager.abs().max().item())
+
+
+def test_one_compiled_call_serves_clouds_of_any_size(compiled, device):
+    call = compiled(lambda points, camera: tensors_of(visibility(points, camera, tolerance=0.0)))
+    for n in (300, 301, 1000, 7):
+        scene = make_scene(n, 2, device=device)
+        assert_same_bits(
+            call(scene.points, scene.camera), reference.visibility(scene.points, scene.camera, tolerance=(0.0,) * 3)
+        )
+
+
+def test_between_two_graphs_an_operation_runs_as_it_is():
+    """How many voxels there are ends a graph; torch.compile then looked into our Python, and failed on its fakes."""
+    torch._dynamo.reset()
+    call = torch.compile(lambda points: voxelize(points, 0.1).coords + 1, backend="eager")
+    for n in (300, 295, 7):
+        points = torch.rand(n, 3)
+        assert torch.equal(call(points), voxelize(points, 0.1).coords + 1)
     torch._dynamo.reset()
 
 
@@ -117,6 +166,7 @@ def test_a_pipeline_from_pixels_to_voxels_compiles_with_its_gradients(compiled, 
         assert all(g.abs().sum() > 0 for g in wanted)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch itself, entering forward mode
 def test_a_compiled_call_too_has_no_derivative_in_forward_mode_and_says_so(compiled):
     points, camera, *_ = given(0, torch.device("cpu"))
     call = compiled(lambda p: project(p, camera) * 2, "aot_eager")

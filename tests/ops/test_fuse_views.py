@@ -192,6 +192,7 @@ def test_fuse_views_says_what_is_wrong(arguments, error, message):
 
 BAD_VIEWS = {
     "two views at once": ((MAPS, MATCHES[0], (4, 6)), ValueError, r"map .*must .*got .*\(2, 5, 3, 4\)"),
+    "a map without channels": ((MAPS[0, 0], MATCHES[0], (4, 6)), ValueError, r"map must .*got \(3, 4\)"),
     "other channels": ((MAPS[0, :4], MATCHES[0], (4, 6)), ValueError, r"map .*must .* 5 channels, got .*\(4, 3, 4\)"),
     "matches of two views": ((MAPS[0], MATCHES, (4, 6)), ValueError, "matches must .*got .* 2 views"),
     "another size": ((MAPS[0], MATCHES[0], (6, 4)), ValueError, OTHER_SIZE),
@@ -216,6 +217,22 @@ def test_a_fuser_says_what_is_wrong_with_a_view(arguments, error, message):
 def test_a_fuser_says_what_is_wrong_with_itself(arguments, message):
     with pytest.raises(ValueError, match=message):
         pyproj2d3d.ViewFuser(*arguments)
+
+
+def test_a_fuser_that_saw_nothing_gives_float32_whatever_the_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert pyproj2d3d.ViewFuser(3, 2).result()[0].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_view_that_is_refused_leaves_a_fuser_as_it_was():
+    fuser = pyproj2d3d.ViewFuser(1, 1)
+    with pytest.raises(ValueError, match="match 0 is point 9"):
+        fuser.add(torch.ones(1, 1, 1), make_matches([[(9, 0)]]), (1, 1))
+    fuser.add(torch.ones(1, 1, 1, dtype=torch.float64), make_matches([[(0, 0)]]), (1, 1))
+    assert [t.tolist() for t in fuser.result()] == [[[1.0]], [1]]
 
 
 def test_fusing_does_not_change_its_inputs(device):

@@ -264,6 +264,7 @@ BAD = {
     "float with scale": ((POINTS, CAMERA, FLOAT), {"depth_scale": 1000.0}, ValueError, r"depth_scale must .*got 1000"),
     "no depth with scale": ((POINTS, CAMERA), {"depth_scale": 1000.0}, ValueError, r"depth_scale must .*got 1000"),
     "a scale of 0": ((POINTS, CAMERA, UINT16), {"depth_scale": 0.0}, ValueError, r"depth_scale must .*got 0"),
+    "a scale of 0 in float32": ((POINTS, CAMERA, UINT16), {"depth_scale": 1e-46}, ValueError, "float32, got 1e-46"),
     "a scale of nan": ((POINTS, CAMERA, UINT16), {"depth_scale": math.nan}, ValueError, "depth_scale must .*got NaN"),
     "negative tolerance": ((POINTS, CAMERA, FLOAT), {"tolerance": -0.1}, ValueError, "tolerance must .*-0.1"),
     "negative slope": ((POINTS, CAMERA, FLOAT), {"tolerance": (0.1, -0.1, 0.0)}, ValueError, "tolerance must .*-0.1"),

@@ -371,6 +371,8 @@ BAD = {
     "an origin of text": ((POINTS, 1.0), {"origin": "abc"}, TypeError, r"origin must .*got 'abc'"),
     "an origin that is not finite": ((POINTS, 1.0), {"origin": (0, math.inf, 0)}, ValueError, r"origin must be finite"),
     "an origin of NaN": ((POINTS, 1.0), {"origin": (0, math.nan, 0)}, ValueError, r"origin must .*got NaN"),
+    "an origin of no point": ((POINTS[:0], 1.0), {"origin": POINTS[0] / 0}, ValueError, r"origin must be finite, got"),
+    "an origin of no finite point": ((POINTS / 0, 1.0), {"origin": POINTS[0] / 0}, ValueError, "origin must be finite"),
     "an origin elsewhere": ((POINTS, 1.0), {"origin": POINTS[0].to("meta")}, ValueError, r"origin must .*got meta"),
 }  # fmt: skip
 
