@@ -109,8 +109,8 @@ class ViewFuser:
         maps = map[None] if isinstance(map, Tensor) and map.ndim == 3 else map
         how = check_maps("map", maps, size, mode, align_corners, normalize)
         check_matches("matches", matches, n_points=self.n_points, size=how[:2])
-        places = (matches.ptr, matches.point, matches.pixel)
-        check_each_match("matches", *places, points=self.n_points, pixels=how[0] * how[1])
+        ptr, point, pixel = matches.ptr, matches.point, matches.pixel
+        check_each_match("matches", ptr, point, pixel, points=self.n_points, pixels=how[0] * how[1])
         check_device("matches", matches.ptr, "map", maps)
         if maps.shape[:2] != (1, self.channels) or len(matches) != 1:
             wanted = f"map and matches must be of one view with {self.channels} channels"
@@ -128,7 +128,7 @@ class ViewFuser:
                 f"map must be {self._dtype} on {self._fused.device} like the first, got {maps.dtype} on {maps.device}"
             )
         state = (self._fused, self._count, None)
-        _add(maps.detach(), *places, self.reduce == "max", False, *how, *state)
+        _add(maps.detach(), ptr, point, pixel, self.reduce == "max", False, *how, *state)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Features (N, C) and count (N,) of all views added so far, as :func:`fuse_views` returns them."""
