@@ -71,10 +71,13 @@ def _without_tangents(name: str, call: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _has_tangent(tensor: Tensor) -> bool:
-    if not tensor.is_floating_point() or torch.compiler.is_compiling():
-        return tensor.is_floating_point() and forward_ad.unpack_dual(tensor).tangent is not None
-    hidden = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.ADInplaceOrView)
-    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), hidden):  # compiled graphs hide it
+    if not tensor.is_floating_point():
+        return False
+    if torch.compiler.is_compiling():
+        return forward_ad.unpack_dual(tensor).tangent is not None
+    # A compiled graph runs its operations below the layer that unpacks.
+    excluded = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.ADInplaceOrView)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded):
         return forward_ad.unpack_dual(tensor).tangent is not None
 
 

@@ -256,15 +256,37 @@ def test_a_flag_is_true_or_false_and_nothing_else(flag, value):
 
 @pytest.mark.parametrize("n", [2**31, 2**70])
 def test_a_count_beyond_int32_is_refused_by_name(n):
-    points, message = torch.zeros(6, 3), f"must be fewer than 2\\*\\*31, got {n}"
-    calls = {
-        "k": lambda: pyproj2d3d.ball_query(points, points, 1.0, n),
-        "n": lambda: pyproj2d3d.farthest_point_sample(points, n, ptr=torch.tensor([0, 6])),
-        "start": lambda: pyproj2d3d.farthest_point_sample(points, 1, start=n),
-        "n_points": lambda: pyproj2d3d.ViewFuser(n, 1),
-    }
-    for name, call in calls.items():
-        with pytest.raises(ValueError, match=f"{name} {message}"):
+    points, matches = torch.zeros(6, 3), Matches(torch.zeros(2).long(), torch.zeros(0).int(), torch.zeros(0).int())
+    calls = [
+        ("k", lambda: pyproj2d3d.ball_query(points, points, 1.0, n)),
+        ("n", lambda: pyproj2d3d.farthest_point_sample(points, n, ptr=torch.tensor([0, 6]))),
+        ("start", lambda: pyproj2d3d.farthest_point_sample(points, 1, start=n)),
+        ("n_points", lambda: pyproj2d3d.ViewFuser(n, 1)),
+        ("n_points", lambda: pyproj2d3d.fuse_views(torch.ones(1, 1, 1, 1), matches, n, (1, 1))),
+    ]
+    for name, call in calls:
+        with pytest.raises(ValueError, match=f"{name} must be fewer than 2\\*\\*31, got {n}"):
+            call()
+
+
+def test_a_cloud_beyond_int32_is_refused_by_name():
+    """One row that stands for all: nothing of that size is made before it is refused."""
+    n, few, camera = 2**31, torch.zeros(1, 3), make_scene(1, 1).camera
+    many = few.expand(n, 3)
+    calls = [
+        ("points", lambda: voxelize(many, 1.0)),
+        ("points", lambda: pyproj2d3d.visibility(many, camera)),
+        ("points", lambda: pyproj2d3d.visibility(many, camera, "zbuffer")),
+        ("points of uvz", lambda: zbuffer(many[None], SIZE)),
+        ("points", lambda: pyproj2d3d.cluster(many, torch.zeros(1).long().expand(n), 1.0)),
+        ("points", lambda: pyproj2d3d.farthest_point_sample(many, 1)),
+        ("points", lambda: pyproj2d3d.three_nn(many, few)),
+        ("queries", lambda: pyproj2d3d.ball_query(few, many, 1.0, 1)),
+        ("coords", lambda: pyproj2d3d.kernel_map(torch.zeros(1, 4).int().expand(n, 4), 3)),
+        ("edges", lambda: pyproj2d3d.superpoints(few, few, torch.zeros(1, 2).long().expand(n, 2), k=1, min_size=1)),
+    ]
+    for name, call in calls:
+        with pytest.raises(ValueError, match=f"{name} must be fewer than 2\\*\\*31, got {n}"):
             call()
 
 
