@@ -76,7 +76,7 @@ def _sorted(row: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 def _sum(rows: Tensor, order: Tensor, ptr: Tensor, mean: bool = False) -> Tensor:
     """Of ``rows[order[ptr[i] : ptr[i + 1]]]``, in float32 for what is shorter."""
-    return _scatter_sum(rows, order, ptr, order, mean)
+    return _scatter_sum(rows, order, ptr, order, mean, False)
 
 
 def convolve(features: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
@@ -185,7 +185,8 @@ class _Maximum(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, pairs: Pairs) -> Tensor:
         ctx.pairs = pairs
         order, ptr = pairs.by_target
-        out, arg = _scatter_extreme(features, pairs.source.long()[order], ptr, order, True, ctx.needs_input_grad[0])
+        source = pairs.source.long()[order]
+        out, arg = _scatter_extreme(features, source, ptr, order, True, ctx.needs_input_grad[0], False)
         ctx.save_for_backward(arg)
         return out
 

@@ -103,7 +103,7 @@ class _Gather(torch.autograd.Function):
         (index,) = ctx.saved_tensors
         row, order = index.int().sort(stable=True)
         ptr = torch.searchsorted(row, torch.arange(ctx.n + 1, dtype=row.dtype, device=row.device))
-        return _scatter_sum(grad, order, ptr, index, False), None
+        return _scatter_sum(grad, order, ptr, index, False, False), None
 
 
 def interpolate(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:

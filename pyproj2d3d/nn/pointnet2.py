@@ -112,7 +112,7 @@ class SetAbstraction(nn.Module):
         rows = self._first_layer(points, centres, features, ball, of_ball)
         rows = self.mlp_module.after_first(rows)
         order = torch.arange(len(ball), device=ball.device)
-        best, _ = _scatter_extreme(rows, order, ball_ptr, of_ball, True, rows.requires_grad)
+        best, _ = _scatter_extreme(rows, order, ball_ptr, of_ball, True, rows.requires_grad, False)
         return Sampled(centres, best, out_ptr, index)
 
     def _choose(self, points: Tensor, begins: list[int], ptr: Tensor) -> tuple[Tensor, list[int]]:

@@ -69,9 +69,9 @@ def scatter(
         modes = _scatter_mode(labels if labels.ndim == 2 else labels[:, None], order, ptr, inverse)
         return modes.view(len(voxels), *labels.shape[1:]).to(features.dtype)
     if reduce in ("mean", "sum"):
-        return _scatter_sum(features, order, ptr, inverse, reduce == "mean")
+        return _scatter_sum(features, order, ptr, inverse, reduce == "mean", True)
     track = return_arg or (torch.is_grad_enabled() and features.requires_grad)
-    out, arg = _scatter_extreme(features, order, ptr, inverse, reduce == "max", track)
+    out, arg = _scatter_extreme(features, order, ptr, inverse, reduce == "max", track, True)
     return (out, arg) if return_arg else out
 
 
@@ -86,7 +86,7 @@ def _check_voxels(voxels: Voxels) -> None:
 
 def _check_each_index(order: Tensor, ptr: Tensor, inverse: Tensor) -> None:
     """Of voxels, which may have been made by hand. Called where an operation runs, so that torch.compile calls it too;
-    on the CPU alone, where it costs no synchronisation."""
+    on the CPU alone, where it costs no synchronisation. Segments of our own, of which some are empty, go unlooked."""
     if ptr.device.type != "cpu":
         return
     n, m = len(order), len(ptr) - 1
@@ -106,14 +106,15 @@ def _check_features(features: Tensor, voxels: Voxels, reduce: str) -> None:
     check_device("features", features, "voxels", voxels.inverse)
 
 
-def _run_sum(features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, mean: bool) -> Tensor:
-    _check_each_index(order, ptr, inverse)
+def _run_sum(features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, mean: bool, look: bool) -> Tensor:
+    if look:
+        _check_each_index(order, ptr, inverse)
     out = empty(features, len(ptr) - 1, features.shape[1])
     native.scatter_sum(on(features), *contiguous(features, order, ptr), mean, out)
     return out
 
 
-def _fake_sum(features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, mean: bool) -> Tensor:
+def _fake_sum(features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, mean: bool, look: bool) -> Tensor:
     return features.new_empty(ptr.shape[0] - 1, features.shape[1])
 
 
@@ -133,16 +134,16 @@ _scatter_grad = register(
 
 
 def _save_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, _, ptr, inverse, ctx.mean = inputs
+    _, _, ptr, inverse, ctx.mean, _ = inputs
     ctx.save_for_backward(inverse, ptr)
 
 
 def _backward_sum(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return _scatter_grad(grad, *ctx.saved_tensors, ctx.mean, None), None, None, None, None
+    return _scatter_grad(grad, *ctx.saved_tensors, ctx.mean, None), *(None,) * 5
 
 
 _scatter_sum = register(
-    "scatter_sum(Tensor features, Tensor order, Tensor ptr, Tensor inverse, bool mean) -> Tensor",
+    "scatter_sum(Tensor features, Tensor order, Tensor ptr, Tensor inverse, bool mean, bool look) -> Tensor",
     _run_sum,
     _fake_sum,
     save=_save_sum,
@@ -151,9 +152,10 @@ _scatter_sum = register(
 
 
 def _run_extreme(
-    features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, maximum: bool, track: bool
+    features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, maximum: bool, track: bool, look: bool
 ) -> tuple[Tensor, Tensor]:
-    _check_each_index(order, ptr, inverse)
+    if look:
+        _check_each_index(order, ptr, inverse)
     shape = (len(ptr) - 1, features.shape[1])
     out, arg = empty(features, *shape), empty(ptr, *shape) if track else None
     native.scatter_extreme(on(features), *contiguous(features, order, ptr), maximum, out, arg)
@@ -161,14 +163,14 @@ def _run_extreme(
 
 
 def _fake_extreme(
-    features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, maximum: bool, track: bool
+    features: Tensor, order: Tensor, ptr: Tensor, inverse: Tensor, maximum: bool, track: bool, look: bool
 ) -> tuple[Tensor, Tensor]:
     shape = (ptr.shape[0] - 1, features.shape[1])
     return features.new_empty(shape), ptr.new_empty(shape if track else (0, 0))
 
 
 def _save_extreme(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, _, ptr, inverse, _, ctx.track = inputs
+    _, _, ptr, inverse, _, ctx.track, _ = inputs
     ctx.save_for_backward(inverse, ptr, output[1])
     ctx.mark_non_differentiable(output[1])
 
@@ -177,11 +179,11 @@ def _backward_extreme(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None,
     if not ctx.track:
         raise RuntimeError("pyproj2d3d: scatter_extreme has a gradient only where track is True")
     inverse, ptr, arg = ctx.saved_tensors
-    return _scatter_grad(grad, inverse, ptr, False, arg), None, None, None, None, None
+    return _scatter_grad(grad, inverse, ptr, False, arg), *(None,) * 6
 
 
 _scatter_extreme = register(
-    "scatter_extreme(Tensor features, Tensor order, Tensor ptr, Tensor inverse, bool maximum, bool track)"
+    "scatter_extreme(Tensor features, Tensor order, Tensor ptr, Tensor inverse, bool maximum, bool track, bool look)"
     " -> (Tensor, Tensor)",
     _run_extreme,
     _fake_extreme,
