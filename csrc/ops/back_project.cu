@@ -1,4 +1,5 @@
 #include "core/for_each.hpp"
+#include "core/long_sum.hpp"
 #include "core/pinhole.hpp"
 #include "core/sum_blocks.hpp"
 #include "ops.hpp"
@@ -178,8 +179,12 @@ template <class T, class D> struct GradOfDepth {  // one run of equal pixels; wh
     const int32_t pixel = int32_t(at % size);
     if (!positive_finite(image.z(pixel))) return;
     T sum = 0;
-    for (int64_t i = s; i < rows.flat.shape[0] && rows.flat(i) == at; ++i)
+    LongSum<T, 1> whole;
+    for (int64_t i = s; i < rows.flat.shape[0] && rows.flat(i) == at; ++i) {
+      whole.begin_term(&sum);
       sum += LiftGrad<T>(image.lifter, image.u(pixel), image.v(pixel), rows.of(i)).depth();
+    }
+    whole.finish(&sum);
     out.data[at] = sum;
   }
 };

@@ -1,3 +1,4 @@
+#include "core/long_sum.hpp"
 #include "core/taps.hpp"
 
 namespace {
@@ -68,11 +69,16 @@ template <class F> struct Readings {
     const int64_t base = (view * h + y) * w + x;
     const int width = lane_end<W>(channels, lane);
     A along[kTaps][4] = {};  // of the row x itself, by which d(x / |x|) is pulled back: its part in each of four cells
-    for (int t = 0; t < kTaps; ++t) P2D3D_FOR_CHANNELS(c, W, width) sum[t][c] = A(0);
+    for (int t = 0; t < kTaps; ++t)
+      for (int c = 0; c < W; ++c) sum[t][c] = A(0);
+    LongSum<A, kTaps * W> whole;
+    LongSum<A, kTaps * 4> whole_along;
     for (int64_t s = start(base); s < start(base + 1); ++s) {
       const int64_t i = order(s);
       const IncomingGrad<F> incoming(grad, i, view);
       const F *from = incoming.row + first;
+      whole.begin_term(sum[0]);
+      whole_along.begin_term(along[0]);
       for (int t = 0; t < kTaps; ++t) {
         const A mine = weight(i, first_tap + t), part = mine * scale(i);
         for (int k = 0; k < 4 && pull; ++k) along[t][k] += mine * pull(i) * weight(i, k);
@@ -83,6 +89,8 @@ template <class F> struct Readings {
         }
       }
     }
+    whole.finish(sum[0]);
+    whole_along.finish(along[0]);
     if (!pull || start(base) == start(base + 1)) return;
     for (int k = 0; k < (bilinear ? 4 : 1); ++k) {
       const int64_t right = k % 2 && x + 1 < w, below = k / 2 && y + 1 < h;

@@ -1,10 +1,8 @@
 #include "core/lanes.hpp"
+#include "core/long_sum.hpp"
 #include "ops.hpp"
 
 namespace {
-
-constexpr int64_t kAhead = 8;       // points whose rows are asked for before they are needed
-constexpr int64_t kSumBlock = 256;  // rows of a sum of their own: long sums in one go lose digits
 
 /// One piece of the rows of one segment, read in order.
 template <class F, int W> struct SegmentRows {
@@ -12,15 +10,10 @@ template <class F, int W> struct SegmentRows {
   Segments segments;
 
   P2D3D_HD const F *at(int64_t s, int64_t end, int64_t lane) const {
-    if (s + kAhead < end) prefetch(segments.order(s + kAhead), lane);
+    if (s + kAhead < end) prefetch_lane<W>(rows.data, rows.shape[1], segments.order(s + kAhead), lane);
     const int64_t n = segments.order(s);
     P2D3D_DEVICE_CHECK(n >= 0 && n < rows.shape[0]);
     return rows.data + n * rows.shape[1] + lane * W;
-  }
-  P2D3D_HD void prefetch(int64_t n, int64_t lane) const {
-    const char *row = reinterpret_cast<const char *>(rows.data + n * rows.shape[1] + lane * W);
-    const int64_t bytes = lane_end<W>(rows.shape[1], lane) * int64_t(sizeof(F));
-    for (int64_t b = 0; b < bytes; b += 64) P2D3D_PREFETCH(row + b);
   }
 };
 
@@ -33,18 +26,17 @@ template <class F, int W> struct SumOfSegment {  // one piece of one row
     using A = acc_t<F>;
     const int64_t begin = from.segments.ptr(m), end = from.segments.ptr(m + 1), last = from.segments.order.shape[0];
     const int width = lane_end<W>(out.shape[1], lane);
-    A total[W] = {};
-    for (int64_t first = begin; first < end; first += kSumBlock) {
-      A sum[W] = {};
-      for (int64_t s = first; s < end && s < first + kSumBlock; ++s) {
-        const F *row = from.at(s, last, lane);
-        P2D3D_FOR_CHANNELS(c, W, width) sum[c] += A(row[c]);
-      }
-      P2D3D_FOR_CHANNELS(c, W, width) total[c] += sum[c];
+    A sum[W] = {};
+    LongSum<A, W> whole;
+    for (int64_t s = begin; s < end; ++s) {
+      const F *row = from.at(s, last, lane);
+      whole.begin_term(sum);
+      P2D3D_FOR_CHANNELS(c, W, width) sum[c] += A(row[c]);
     }
+    whole.finish(sum);
     const A length = mean ? A(end - begin) : A(1);
     F *to = out.data + m * out.shape[1] + lane * W;
-    P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(total[c] / length);
+    P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(sum[c] / length);
   }
 };
 
@@ -55,17 +47,12 @@ template <class F, int W> struct AddRow {  // one piece of one row
 
   P2D3D_HD void operator()(int64_t p, int64_t lane) const {
     const int64_t channels = out.shape[1], first = lane * W, m = row(p);
-    if (p + kAhead < rows.shape[0]) prefetch(row(p + kAhead), first, lane);
+    if (p + kAhead < rows.shape[0]) prefetch_lane<W>(out.data, channels, row(p + kAhead), lane);
     P2D3D_DEVICE_CHECK(m >= 0 && m < out.shape[0]);
     const int width = lane_end<W>(channels, lane);
     const F *from = rows.data + p * channels + first;
     acc_t<F> *to = out.data + m * channels + first;
     P2D3D_FOR_CHANNELS(c, W, width) to[c] += acc_t<F>(from[c]);
-  }
-  P2D3D_HD void prefetch(int64_t m, int64_t first, int64_t lane) const {
-    const char *to = reinterpret_cast<const char *>(out.data + m * out.shape[1] + first);
-    const int64_t bytes = lane_end<W>(out.shape[1], lane) * int64_t(sizeof(acc_t<F>));
-    for (int64_t b = 0; b < bytes; b += 64) P2D3D_PREFETCH(to + b);
   }
 };
 

@@ -1,4 +1,5 @@
 #include "core/lanes.hpp"
+#include "core/long_sum.hpp"
 #include "ops.hpp"
 
 namespace {
@@ -36,14 +37,18 @@ template <class F, int W> struct SumRun {  // one piece of one run; whoever stan
     P2D3D_DEVICE_CHECK(d < out.shape[0]);
     const int width = lane_end<W>(channels, lane);
     acc_t<F> sum[W] = {};
+    LongSum<acc_t<F>, W> whole;
     int64_t end = s;
     for (; end < key.shape[0] && key(end) == d; ++end) {
+      if (end + kAhead < key.shape[0]) prefetch_lane<W>(rows.data, channels, row(end + kAhead), lane);
       const int64_t n = row(end);
       P2D3D_DEVICE_CHECK(n >= 0 && n < rows.shape[0]);
       const acc_t<F> w = weight ? weight(n) : acc_t<F>(1);
       const F *from = rows.data + n * channels + lane * W;
+      whole.begin_term(sum);
       P2D3D_FOR_CHANNELS(c, W, width) sum[c] += w * acc_t<F>(from[c]);
     }
+    whole.finish(sum);
     const acc_t<F> length = mean ? acc_t<F>(end - s) : acc_t<F>(1);
     F *to = out.data + d * channels + lane * W;
     P2D3D_FOR_CHANNELS(c, W, width) to[c] = store<F>(sum[c] / length);

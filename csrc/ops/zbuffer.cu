@@ -1,5 +1,6 @@
 #include "core/atomic.hpp"
 #include "core/for_each.hpp"
+#include "core/long_sum.hpp"
 #include "core/pinhole.hpp"
 #include "ops.hpp"
 
@@ -171,13 +172,18 @@ template <class T> struct GradOfPoint {  // one point in one view: the cells it 
 
   P2D3D_HD void operator()(int64_t view, int64_t n) const {
     T sum = 0;
+    LongSum<T, 1> whole;
     const int32_t pixel = pixel_of(grid, source.in_view(view)(n));
     if (pixel >= 0) {
       const Footprint cells(grid, pixel);
       for (int64_t v = cells.top; v <= cells.bottom; ++v)
-        for (int64_t u = cells.left; u <= cells.right; ++u)
-          if (index(view, v, u) == n) sum += grad(view, v, u);
+        for (int64_t u = cells.left; u <= cells.right; ++u) {
+          if (index(view, v, u) != n) continue;
+          whole.begin_term(&sum);
+          sum += grad(view, v, u);
+        }
     }
+    whole.finish(&sum);
     T *g = out.data + 3 * (view * out.shape[1] + n);
     g[0] = g[1] = T(0);
     g[2] = sum;
