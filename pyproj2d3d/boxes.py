@@ -136,7 +136,8 @@ def iou_of_pairs(a: Tensor, b: Tensor) -> Tensor:
     shared = (_shared_footprint if a.shape[-1] == 7 else _shared_rectangle)(a, b) * height.clamp(min=0)
     union = a[..., 3:6].prod(dim=-1) + b[..., 3:6].prod(dim=-1) - shared
     near = ((a[..., :3] - b[..., :3]).abs() <= _half_extents(a) + _half_extents(b)).all(dim=-1)
-    return torch.where(near & (shared > 0), shared / union, 0)  # far apart, what is shared is rounding
+    iou = (shared / union).clamp(max=1)  # rounding can make it more
+    return torch.where(near & (shared > 0), iou, 0)  # far apart, what is shared is rounding
 
 
 def _shared_rectangle(a: Tensor, b: Tensor) -> Tensor:

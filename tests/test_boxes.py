@@ -65,6 +65,18 @@ def test_an_empty_box_shares_nothing_and_removes_nothing(numbers, device):
     assert nms_3d(boxes, torch.arange(4.0, device=device), threshold=0).tolist() == [3, 2, 1, 0]
 
 
+def test_a_box_shares_no_more_than_all_of_itself():
+    """In one of a hundred turned boxes rounding made it more, and then nms_3d removed it at a threshold of 1."""
+    boxes = some_boxes(500)
+    turned = boxes + torch.tensor([0, 0, 0, 0, 0, 0, math.pi], dtype=boxes.dtype)
+    for other in (boxes, turned):
+        shared = torch.cat([box_iou_3d(a, b) for a, b in zip(boxes[:, None], other[:, None], strict=True)])
+        assert shared.max() <= 1
+        assert shared.min() > 1 - 1e-12
+    scores = torch.arange(1000.0)
+    assert len(nms_3d(torch.cat((boxes, boxes)), scores, threshold=1.0)) == 1000
+
+
 def test_a_better_box_removes_what_it_covers(device):
     boxes = cubes(0, 0.1, 3, 0.5, device=device)
     scores = torch.tensor([0.5, 0.9, 0.1, 0.8], device=device)

@@ -22,6 +22,7 @@ template <class T, class D> void run(const Scene<T> &scene, const Array<D, 3> &d
   Random random(11);
   Array<int64_t, 1> flat(s.views * size), row(s.views * size), ptr(s.views + 1);
   for (int64_t &at : flat) at = random.below(s.views * size);
+  std::fill_n(flat.begin(), std::min<int64_t>(flat.size(), 300), flat.size() / 2);  // more than a block
   for (int64_t &at : row) at = random.below(flat.size());
   Array<T, 2> chosen(flat.size(), 3);
   Array<int32_t, 1> chosen_pixel(flat.size());

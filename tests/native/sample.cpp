@@ -75,7 +75,7 @@ template <class F> void at_matches(const Size &s, const Reading &r, const std::s
   run<F, A>(maps, places, r, r.rule(s), {of_points, matches.point, count, {}}, rows, how + ", mean over views");
   run<F, A>(maps, places, r, r.rule(s), {of_points, matches.point, {}, arg}, rows, how + ", maximum over views");
 
-  Array<int64_t, 1> flat(s.views > 0 ? s.n : 0);  // in any order, some twice
+  Array<int64_t, 1> flat(s.views > 0 ? 4 * s.n : 0);  // in any order; in a map of one cell more than a block
   for (int64_t &at : flat) at = random.below(s.views * s.height * s.width);
   Array<F, 2> of_flat(flat.size(), r.channels);
   randomize(of_flat, random, -1, 1, 100);

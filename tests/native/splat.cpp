@@ -5,7 +5,7 @@ void drive_splat() {
   for_each_feature([](auto type) {
     using F = decltype(type);
     const int64_t sizes[][3] = {{40, 300, 70}, {40, 300, 4}, {7, 30, 64}, {7, 1, 1},
-                                {40, 300, 0},  {0, 20, 3},   {7, 0, 3}};
+                                {40, 300, 0},  {0, 20, 3},   {7, 0, 3},   {40, 9000, 5}};
     for (const auto &[n, places, channels] : sizes) {
       const std::string how = std::string(name_of<F>()) + ", " + std::to_string(n) + " rows of " +
                               std::to_string(channels) + " at " + std::to_string(places) + " places";
@@ -16,7 +16,7 @@ void drive_splat() {
       for (int64_t &i : index) i = random.below(n + 1) - 1;
       same_bits("take_rows " + how, [&](const Exec &on) { take_rows<F>(on, rows, index, taken); }, taken);
 
-      // The rows of many places summed into few, some of which get none.
+      // The rows of many places summed into few, some of which get none; in the last size, sums of several blocks.
       const int64_t destinations = 25;
       Array<int64_t, 1> row(n ? places : 0), key(n ? places : 0), count(destinations);
       for (int64_t &i : row) i = random.below(n);
