@@ -69,6 +69,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of Lightning's use of torch
     warnings.filterwarnings("ignore", "Found .* in eval mode")  # frozen teachers
     warnings.filterwarnings("ignore", ".*ended before the epoch ended")  # GoesOn takes its other batches
+    warnings.filterwarnings("ignore", "The dirpath has changed")  # each run has a folder of its own
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     given.add_argument("--ckpt_path", type=Path)
     given.add_argument("--init")
@@ -202,7 +203,8 @@ class PaperCLI(LightningCLI):
         """Without Lightning's warning that sys.argv has words too: ours are from there."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         if self.checkpoint is not None:  # which has all weights, also those that its own config began from
-            self.config.update({f"{self.config.subcommand}.{key}": None for key in ("init", "model.init")})
+            for key in ("init", "model.init"):
+                self.config[f"{self.config.subcommand}.{key}"] = None
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: Lightning's overrides the command line by what is in the checkpoint; ours has it as defaults."""
@@ -231,6 +233,10 @@ class PaperCLI(LightningCLI):
                 if not len(self.datamodule.dataset(stage)):
                     hint = "; --trainer.limit_val_batches 0 trains without" if validates else ""
                     raise ValueError(f"{self.datamodule.root}: has no scene to {stage}{hint}")
+            epochs, every = self.trainer.max_epochs, self.trainer.check_val_every_n_epoch
+            if validates and epochs is not None and every is not None and 0 <= epochs < every:
+                each = "--trainer.check_val_every_n_epoch 1 does it after each"
+                print(f"pyproj2d3d: {epochs} epochs end before the first validation: {each}", file=sys.stderr)
             check_writable(Path(self.trainer.default_root_dir))
 
     def _check_weights(self) -> None:

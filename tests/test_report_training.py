@@ -161,3 +161,11 @@ def test_curves_fill_their_picture_and_their_names_are_apart(train, val, top, tm
     assert (
         abs(places[f"val/miou {val:.3f}"] - places[f"train/miou {train:.3f}"]) > 9
     )  # points, the height of the letters
+
+
+def test_without_any_value_no_curve_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra train is not installed")
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,step,train/loss,val/map25\n0,9,1.5,\n")
+    draw_curves(log, tmp_path / "curves.png", ["val/map25"])
+    assert not (tmp_path / "curves.png").exists()
