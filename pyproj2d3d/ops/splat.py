@@ -33,7 +33,8 @@ def splat(features: Tensor, index: Tensor | Matches, size: Sequence[int] | None 
             index that is no row of ``features`` (on CUDA, as in torch's own indexing, that stops the kernel and torch
             reports a failed launch at the next synchronisation).
 
-    Sums are made in float32 (float64 for float64) in the order of the matches, so they are the same every time.
+    Sums are made in float32 (float64 for float64) in the order of the matches, 256 at a time: the same
+    every time.
 
     >>> splat(torch.tensor([[1.0], [2.0]]), torch.tensor([[[1, -1, 0, 1]]]))
     tensor([[[[2., 0., 1., 2.]]]])
