@@ -158,8 +158,8 @@ def sum_by_key(
     """Sums (or means) of rows by destination, (n, C).
 
     ``out[d]`` sums ``rows[row[i]] * weight[row[i]]`` over all i with ``key[i] == d``, in the order of i, 256 at a time:
-    rows are sorted by destination first, so that each destination has one worker. Negative keys are passed over. ``count``
-    (n,) int64, filled with zeros, gets the number of rows of each destination.
+    rows are sorted by destination first, so that each destination has one worker. Negative keys are passed over.
+    ``count`` (n,) int64, filled with zeros, gets the number of rows of each destination.
     """
     place = (key.int() if n < 2**31 - 1 else key) + 1  # half the bits to sort, and none that are negative
     place, order = sort_keys(place, n + 1)
