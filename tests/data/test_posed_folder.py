@@ -118,7 +118,7 @@ def test_a_cloud_under_another_name_is_not_read(folder):
 def test_depth_scale_is_handed_on_and_must_be_positive(written):
     assert read_posed_folder(written["7scenes"], depth=5000).frames[0].depth_scale == 5000
     for scale in (0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="depth_scale must be positive and finite, got"):
+        with pytest.raises(ValueError, match=r"depth_scale must be (positive and finite|a number), got"):
             read_posed_folder(written["7scenes"], depth=scale)
 
 
@@ -217,7 +217,7 @@ def test_a_missing_file_is_named_with_its_frame(folder, kind):
     ("text", "wanted"),
     [
         ("1 0 0 0\n0 1 0 0\n0 0 1 0\n", r"a pose of 4x4 numbers was wanted, got rows of \[4, 4, 4\] numbers"),
-        ("", r"a pose of 4x4 numbers was wanted, got rows of \[\] numbers"),
+        ("", r"a pose of 4x4 numbers was wanted, got an empty file"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 one\n", "a pose of 4x4 numbers was wanted, got text that is no number"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 0\n1 0 0 1\n", r"the last row of a pose must be 0 0 0 1, got \[1.0, 0.0, 0.0, 1.0\]"),
         ("1 0 0 0\n0 0 0 0\n0 0 1 0\n0 0 0 1\n", "must be invertible, its determinant is 0"),
