@@ -82,7 +82,7 @@ def run(stage: str, paper: str, arguments: Sequence[str]) -> None:
             paper=paper,
             settings=known.settings,
             checkpoint=known.ckpt_path,
-            init=known.init,
+            init=None if known.init == "null" else known.init,
             args=[stage, *arguments],
             parser_kwargs={"prog": "pyproj2d3d", stage: {"usage": f"pyproj2d3d {stage} {paper} [options]"}},
             seed_everything_default=0,

@@ -33,7 +33,7 @@ class GoesOn(Callback):
         self.per_batch = state_dict["per_batch"]
 
     def on_load_checkpoint(self, trainer: Trainer, _: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """An epoch that a limit of steps or time has ended is counted as if it were whole."""
+        """Lightning counts an epoch as whole that a limit of steps or time has ended."""
         if trainer.state.fn != "fit" or "loops" not in checkpoint:
             return
         loop = checkpoint["loops"]["fit_loop"]

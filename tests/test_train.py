@@ -339,7 +339,7 @@ def test_a_run_that_began_from_another_goes_on_and_is_scored_with_its_own_config
     kept = ["--config", str(begun / "config.yaml"), "--ckpt_path", str(begun / "checkpoints" / "last.ckpt")]
     assert main(["fit", "segment3d", *kept, "--trainer.max_epochs", "2", "--out", str(tmp_path / "rest")]) == 0
     assert yaml.safe_load((tmp_path / "rest" / "version_0" / "config.yaml").read_text())["init"] is None
-    assert main(["validate", "segment3d", *kept, "--out", str(tmp_path / "scored")]) == 0
+    assert main(["validate", "segment3d", *kept, "--init", "null", "--out", str(tmp_path / "scored")]) == 0
 
 
 @pytest.mark.parametrize(
