@@ -144,7 +144,7 @@ def draw_curves(log: Path, path: Path, names: Sequence[str]) -> None:
     curves = sorted((c for c in curves if c[0]), key=lambda c: c[1][-1])
     if not curves:
         return
-    highest = max((max(values) for _, values, *_ in curves), default=1.0)
+    highest = max(max(values) for _, values, *_ in curves)
     top = next((t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= highest), 1.0)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -316,7 +316,8 @@ class VoteNetDetector(LightningModule):
         assert batch.points is not None
         some = range(min(self.undrawn, len(batch)))
         self.undrawn -= len(some)
-        found = detections(self.coder, proposals, min_objectness=0.5, per_class=False)
+        threshold = float(self.counts_as_found["threshold"])
+        found = detections(self.coder, proposals, threshold=threshold, min_objectness=0.5, per_class=False)
         for b in some:
             points, mine = slice(*batch.ptr[b : b + 2].tolist()), slice(*boxes.ptr[b : b + 2].tolist())
             color = None if batch.point_colors is None else batch.point_colors[points].cpu()
